@@ -1,0 +1,13 @@
+.PHONY: run test lint bench
+
+run:
+	./dev up
+
+test:
+	./dev test
+
+lint:
+	./dev lint
+
+bench:
+	./dev bench

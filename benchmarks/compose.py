@@ -1,0 +1,57 @@
+"""From a message to the bytes that travel: our composer beside Flask-Mail's, which is the ``email`` package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask_outbox.mail.mime import compose
+
+from . import messages, with_flask_outbox
+from .measure import computing, medians
+from .peers import installed
+from .scale import Scale
+from .table import Gate, Row, seconds
+
+_CASES: tuple[tuple[str, dict[str, Any], bytes, Gate | None], ...] = (
+    ("text", messages.TEXT, b"", None),
+    ("2 KB text + html", messages.HTML, b"", Gate("≤ 1/20", most=1 / 20)),
+    ("2 KB text + html, accented", messages.ACCENTS, b"", None),
+    ("text + html + 1 MB attachment", messages.HTML, messages.ATTACHED, None),
+)
+
+
+def run(scale: Scale) -> Iterator[Row]:
+    for name, fields, attached, gate in _CASES:
+        contestants = _contestants(fields, attached)
+        timed = {each: computing(call, scale.burst) for each, call in contestants.items()}
+        figures = medians(timed, scale.rounds)
+        theirs = figures.get("Flask-Mail")
+        yield Row(f"compose {name}", seconds, figures["compose"], "Flask-Mail", theirs, gate)
+        yield Row("  and seal it before", seconds, figures["seal"], "Flask-Mail", theirs)
+
+
+def _contestants(fields: dict[str, Any], attached: bytes) -> dict[str, Callable[[], object]]:
+    draft = with_flask_outbox.draft(fields, attached)
+    letter = with_flask_outbox.sealed(draft)
+    contestants: dict[str, Callable[[], object]] = {
+        "compose": lambda: compose(letter),
+        "seal": lambda: compose(with_flask_outbox.sealed(draft)),
+    }
+    if installed("flask_mail"):
+        contestants["Flask-Mail"] = _flask_mail(fields, attached)
+    return contestants
+
+
+def _flask_mail(fields: dict[str, Any], attached: bytes) -> Callable[[], object]:
+    from . import with_flask_mail
+
+    app, _ = with_flask_mail.application(25)
+    with app.app_context():
+        draft = with_flask_mail.draft(fields, attached)
+
+    def compose() -> bytes:
+        with app.app_context():
+            return draft.as_bytes()
+
+    return compose

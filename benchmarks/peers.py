@@ -1,0 +1,28 @@
+"""Who is here to be measured against. Who is not is shown as missing, never left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+# Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them.
+from . import ROOT
+
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(ROOT / ".servers/bin")])
+
+
+#: Whether ours are measured alone, as if nobody else were here.
+alone = False
+
+
+def installed(*names: str) -> bool:
+    """Whether these Python packages and programs (``bin:redis-server``) are all here."""
+    return not alone and all(map(_installed, names))
+
+
+def _installed(name: str) -> bool:
+    kind, _, program = name.rpartition(":")
+    if kind == "bin":
+        return shutil.which(program) is not None
+    return importlib.util.find_spec(name) is not None

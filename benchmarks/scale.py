@@ -1,0 +1,59 @@
+"""How much of everything a run does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sizes of one run.
+
+    :param rounds: how often all contestants of a row are measured in turn.
+    :param calls: how often, where it is one call that waits for a disk or a server.
+    :param burst: seconds for which a contestant that only computes is measured in a round.
+    :param smtp: messages of each way to speak SMTP in a round.
+    :param drains: how often each drains.
+    :param drained: letters in the outbox that is drained.
+    :param drained_by_peers: messages that each peer, being slower, drains.
+    :param backlog: letters in the full outbox.
+    :param small_backlog: letters in the one it is held against.
+    :param processes: processes that measure an import.
+    """
+
+    rounds: int = 9
+    calls: int = 300
+    burst: float = 0.05
+    smtp: int = 1_000
+    drains: int = 3
+    drained: int = 5_000
+    drained_by_peers: int = 1_000
+    backlog: int = 1_000_000
+    small_backlog: int = 10_000
+    processes: int = 11
+
+
+FULL = Scale()
+QUICK = Scale(
+    rounds=5,
+    calls=100,
+    burst=0.02,
+    smtp=400,
+    drains=2,
+    drained=500,
+    drained_by_peers=300,
+    backlog=100_000,
+    processes=5,
+)
+TINY = Scale(
+    rounds=1,
+    calls=2,
+    burst=0.0,
+    smtp=20,
+    drains=1,
+    drained=20,
+    drained_by_peers=5,
+    backlog=200,
+    small_backlog=100,
+    processes=1,
+)

@@ -1,0 +1,48 @@
+"""The application with Flask-Outbox."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from flask_outbox import Mail, Message
+from flask_outbox._extension import new_id
+from flask_outbox.mail.letter import Letter
+from flask_outbox.mail.seal import SealDefaults, seal
+
+from . import messages
+
+
+def draft(fields: dict[str, Any], attached: bytes = b"") -> Message:
+    """One of :mod:`.messages` as the view writes it."""
+    message = Message(**fields, **messages.ENVELOPE)
+    if attached:
+        message.attach("order.bin", "application/octet-stream", attached)
+    return message
+
+
+def sealed(message: Message) -> Letter:
+    """A letter of its own at each call."""
+    now = time.time()
+    return seal(message, id=new_id(now), now=now, defaults=SealDefaults())
+
+
+def application(outbox: Path, port: int) -> tuple[Flask, Mail]:
+    """An application whose outbox is that file and whose server listens on that port; it runs no worker."""
+    app = Flask("bench", instance_path=str(outbox.parent))
+    app.config.update(
+        MAIL_URL=f"smtp://127.0.0.1:{port}?pool=10",
+        MAIL_OUTBOX_URL=f"sqlite:///{outbox}",
+        MAIL_WORKER="external",
+        MAIL_DEFAULT_SENDER=messages.SENDER,
+    )
+    return app, Mail(app)
+
+
+def create_app() -> Flask:
+    """For ``flask --app benchmarks.with_flask_outbox mail worker``: the application, told by the environment."""
+    return application(Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"]))[0]

@@ -1,0 +1,54 @@
+"""E-mail for Flask that returns at once and is never lost."""
+
+from ._extension import Mail
+from .engines.base import Receipt
+from .errors import (
+    AddressError,
+    BadHeaderError,
+    ConfigurationError,
+    DeliveryError,
+    MailError,
+    MessageError,
+    MessageTooLargeError,
+    NoRecipientsError,
+    NoSenderError,
+    OutboxError,
+    OutboxFileError,
+    SchemaError,
+    UnsupportedFeature,
+)
+from .mail.message import Attachment, Message
+from .signals import (
+    email_dispatched,
+    message_dead,
+    message_deferred,
+    message_queued,
+    message_sent,
+    transport_paused,
+)
+
+__all__ = [
+    "AddressError",
+    "Attachment",
+    "BadHeaderError",
+    "ConfigurationError",
+    "DeliveryError",
+    "Mail",
+    "MailError",
+    "Message",
+    "MessageError",
+    "MessageTooLargeError",
+    "NoRecipientsError",
+    "NoSenderError",
+    "OutboxError",
+    "OutboxFileError",
+    "Receipt",
+    "SchemaError",
+    "UnsupportedFeature",
+    "email_dispatched",
+    "message_dead",
+    "message_deferred",
+    "message_queued",
+    "message_sent",
+    "transport_paused",
+]

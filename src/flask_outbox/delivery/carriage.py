@@ -1,0 +1,69 @@
+"""A claimed delivery in the hands of a worker: the clearance that its transport asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ..rules.retry import AT_MOST_ONCE
+
+if TYPE_CHECKING:
+    from ..ledger.store import Claim
+
+#: Seconds before the end of a lease from which on it no longer counts: the clocks of two machines differ.
+MARGIN = 2.0
+
+
+def boot_clock() -> float:
+    """Seconds since boot, by a clock that no one sets and that runs while the machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Carriage:
+    """One claim on its way.
+
+    :param deadline: when the lease ends, by :func:`boot_clock`.
+    :param going: whether the worker still starts letters; False once it was told to stop.
+    :param room: awaited until few enough results wait for their commit.
+    :param mark: records that the content is about to leave; False when the lease is lost.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        deadline: float,
+        going: Callable[[], bool],
+        room: Callable[[], Awaitable[None]],
+        mark: Callable[[Claim], Awaitable[bool]],
+    ) -> None:
+        self.claim = claim
+        self.deadline = deadline
+        self.started = time.time()
+        self._going = going
+        self._room = room
+        self._mark = mark
+
+    def lose(self) -> None:
+        """The lease is no longer ours: nothing more may leave."""
+        self.deadline = 0.0
+
+    def valid(self) -> bool:
+        """Whether the envelope may still be written."""
+        expires = self.claim.expires
+        return self._going() and self._leased() and (expires is None or time.time() < expires)
+
+    async def content(self) -> bool:
+        """Whether the content may leave, once few enough results wait for their commit."""
+        await self._room()
+        if not self._leased():
+            return False
+        if self.claim.guarantee == AT_MOST_ONCE and not await self._mark(self.claim):
+            self.lose()
+        return self._leased()
+
+    def _leased(self) -> bool:
+        return boot_clock() < self.deadline - MARGIN

@@ -1,0 +1,139 @@
+"""The threads a process has: one event loop, and long-lived threads that take work from a queue.
+
+No ThreadPoolExecutor anywhere: it refuses work once the interpreter begins to exit, which is just when a script
+drains its mail. Name look-ups, which asyncio gives to such a pool, therefore have a thread of their own here.
+
+Threads do not survive a fork. Whoever holds a :class:`LoopThread` may use it on both sides of one: the child finds
+it stopped and starts its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+T = TypeVar("T")
+_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+
+
+class ThreadQueue:
+    """One long-lived thread that runs what it is given, one thing after the other.
+
+    :param name: the thread's name, for a person who looks at a dump.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
+        """Queue a call; its result or exception comes with the future."""
+        future: Future[T] = Future()
+        self._jobs.put((future, function, args))
+        return future
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Queue a call and await its result without blocking the loop."""
+        return await asyncio.wrap_future(self.submit(function, *args))
+
+    def stop(self) -> None:
+        """Let the thread end once it has done what is queued, and wait for that."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, function, args = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:  # it belongs to whoever awaits the future
+                future.set_exception(error)
+            del job, future, function, args
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose name look-ups have a thread of their own, started with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resolver = ThreadQueue("flask-outbox-dns")
+
+    async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
+        """As :meth:`asyncio.loop.getaddrinfo`."""
+        return await self._resolver.run(lambda: socket.getaddrinfo(host, port, **hints))
+
+    def close(self) -> None:
+        """As :meth:`asyncio.loop.close`; a look-up under way is not waited for."""
+        self._resolver._jobs.put(None)
+        super().close()
+
+
+class LoopThread:
+    """The event loop of a process, in a daemon thread that is started at first use."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _loop_threads.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._loop is not None
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop; for any other thread."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = Loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="flask-outbox-loop", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def stop(self) -> None:
+        """End the loop; what still runs on it is cancelled."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        finally:
+            loop.close()
+
+
+_loop_threads: WeakSet[LoopThread] = WeakSet()
+
+
+def _forget_all() -> None:
+    for loop_thread in list(_loop_threads):
+        loop_thread._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,117 @@
+"""The recorder: keeps results until they are committed, many in one transaction, and tells the watchers after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from .courier import Watcher
+from .loop import ThreadQueue
+
+if TYPE_CHECKING:
+    from ..ledger.store import Finished, Store
+
+logger = logging.getLogger("flask_outbox")
+
+#: Results that may wait for their commit; no content leaves while so many do.
+UNRECORDED = 20
+
+#: Seconds between tries while the database does not take the results.
+_PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+
+class Recorder:
+    """Writes results down.
+
+    :param sql: the thread that all SQL of the worker runs on.
+    :param watchers: called after the commit, on a thread of their own.
+    :param context: entered around the watchers: an application context.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sql: ThreadQueue,
+        watchers: Sequence[Watcher],
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self._store = store
+        self._sql = sql
+        self._watchers = watchers
+        self._context = context
+        self._waiting: list[Finished] = []
+        self._unrecorded = 0
+        self._arrived = asyncio.Event()
+        self._committed = asyncio.Event()
+        self._telling = ThreadQueue("flask-outbox-watch")
+
+    def put(self, result: Finished) -> None:
+        """Take a result over."""
+        self._waiting.append(result)
+        self._unrecorded += 1
+        self._arrived.set()
+
+    async def room(self) -> None:
+        """Wait until fewer than :data:`UNRECORDED` results wait for their commit."""
+        while self._unrecorded >= UNRECORDED:
+            self._committed.clear()
+            await self._committed.wait()
+
+    async def empty(self) -> None:
+        """Wait until everything is committed."""
+        while self._unrecorded:
+            self._committed.clear()
+            await self._committed.wait()
+
+    async def run(self, recorded: Callable[[Sequence[Finished]], None]) -> None:
+        """Commit what arrives, for ever.
+
+        :param recorded: told which results are in the database, or have lost their lease.
+        """
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[:UNRECORDED], self._waiting[UNRECORDED:]
+            if not self._waiting:
+                self._arrived.clear()
+            written = await self._commit(batch)
+            self._unrecorded -= len(batch)
+            self._committed.set()
+            recorded(batch)
+            if self._watchers:
+                told = [result for result in batch if result.claim.delivery_id in written]
+                self._telling.submit(self._tell, told)
+
+    def close(self) -> None:
+        """Let the watchers hear of everything, then end their thread."""
+        self._telling.stop()
+
+    async def _commit(self, batch: Sequence[Finished]) -> set[int]:
+        tries = 0
+        while True:
+            try:
+                return await self._sql.run(self._write, batch)
+            except Exception:
+                # Whatever it is (disk full, database away, a bug), dropping a result would repeat its mail.
+                logger.exception("%d results wait: the outbox did not take them", len(batch))
+                await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+                tries += 1
+
+    def _write(self, batch: Sequence[Finished]) -> set[int]:
+        for result in batch:
+            if result.plan.pause:
+                self._store.pause(result.report.transport, result.plan.pause, by="worker")
+        return self._store.finish(batch, time.time())
+
+    def _tell(self, results: Sequence[Finished]) -> None:
+        with self._context():
+            for result in results:
+                for watcher in self._watchers:
+                    try:
+                        watcher(result.claim.letter, result.report, result.plan)
+                    except Exception:
+                        # User code: its failure is its own, the mail is recorded already.
+                        logger.exception("a watcher failed for letter %s", result.claim.letter.id)

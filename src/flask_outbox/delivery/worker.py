@@ -1,0 +1,389 @@
+"""The worker: claims due deliveries under a lease, hands them to the courier and records what came of it.
+
+The rules it keeps:
+
+1. It claims no more than the transports can take, and only while it is the drainer of its file.
+2. No content leaves while too many results wait for their commit, nor without a lease that still runs. So a kill
+   repeats at most one message a connection and those results.
+3. A result is kept until it is committed, however long the database is away; where the lease was lost meanwhile,
+   the ledger changes nothing.
+4. Told to stop, it claims no more, lets what is being sent finish, records it and gives the rest back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError, OutboxError
+from ..ledger.file import DrainerLock
+from ..ledger.store import Claim, Finished, Store
+from ..rules.outcomes import Report
+from ..rules.retry import RetryPolicy, Standing, decide
+from .carriage import Carriage, boot_clock
+from .courier import Courier, Watcher
+from .loop import ThreadQueue
+from .pace import Pace
+from .recorder import Recorder
+from .wakeup import Bell
+
+logger = logging.getLogger("flask_outbox")
+
+#: One claim in so many goes to the lower priorities first, so that none of them starves.
+FAIR = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker behaves.
+
+    :param rate: letters a second it starts at most, or None for no cap (``MAIL_WORKER_RATE``).
+    :param drain_timeout: seconds that it waits for what is being sent when told to stop (``MAIL_DRAIN_TIMEOUT``).
+    :param lease: seconds for which a claim is ours; extended every ``heartbeat`` seconds.
+    :param poll: seconds between two looks when nobody rings.
+    """
+
+    rate: float | None = None
+    drain_timeout: float = 10.0
+    lease: float = 30.0
+    heartbeat: float = 10.0
+    poll: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and self.rate <= 0:
+            raise ConfigurationError(
+                "'MAIL_WORKER_RATE' must be a number above 0, or None for no cap."
+            )
+        if self.drain_timeout < 0:
+            raise ConfigurationError("'MAIL_DRAIN_TIMEOUT' must be a number of seconds, 0 or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One look at the lanes.
+
+    :param nothing_due: the look was made and found nothing to do now.
+    :param wait: seconds until the next one, unless something happens before.
+    """
+
+    wait: float
+    claimed: int = 0
+    nothing_due: bool = False
+
+
+class Worker:
+    """Drains one outbox. Made and run inside one event loop, once.
+
+    :param lock: the drainer's lock of a SQLite file; None for a server database.
+    :param bell: rung by those who store letters; None where there is only the poll.
+    :param watchers: told of each try, after its commit.
+    :param context: entered around the watchers: an application context.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        courier: Courier,
+        settings: WorkerSettings,
+        *,
+        policy: RetryPolicy,
+        lock: DrainerLock | None = None,
+        bell: Bell | None = None,
+        watchers: Sequence[Watcher] = (),
+        context: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._store = store
+        self._courier = courier
+        self._settings = settings
+        self._policy = policy
+        self._lock = lock
+        self._bell = bell
+        self._sql = ThreadQueue("flask-outbox-sql")
+        self._recorder = Recorder(store, self._sql, watchers, context)
+        self._pace = Pace(settings.rate, time.monotonic())
+        self._wake = asyncio.Event()
+        self._in_hand: dict[int, Carriage] = {}
+        self._carrying: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Transports to be paused, until the outbox says so.
+        self._pausing: set[str] = set()
+        self._rounds = 0
+        self._going = True
+        self._once = False
+        self._patience = 0.0
+        #: When it last looked around, by ``time.monotonic``: a watchdog reads it from another thread.
+        self.last_tick = time.monotonic()
+        #: Whether it was ever the drainer.
+        self.drained = False
+
+    # -- told from outside; from another thread by ``loop.call_soon_threadsafe`` ------------------------------
+
+    def stop(self) -> None:
+        """Claim no more, finish what is being sent, give the rest back."""
+        self._going = False
+        self._wake.set()
+
+    def finish(self, patience: float = 0.0) -> None:
+        """Drain what is due, then stop.
+
+        :param patience: seconds to wait for another drainer to give way.
+        """
+        self._once = True
+        self._patience = time.monotonic() + patience
+        self._wake.set()
+
+    # -- the life of a worker ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until told to stop, or with :meth:`finish` until nothing is due."""
+        recording = asyncio.create_task(self._recorder.run(self._recorded))
+        beating = asyncio.create_task(self._beat())
+        try:
+            while self._going:
+                if await self._take_over():
+                    await self._drain()
+                    await self._hand_over()
+                    if self._once:
+                        break
+                elif self._once and time.monotonic() >= self._patience:
+                    break
+                else:
+                    self._wake.clear()
+                    await self._sleep(self._settings.poll)
+        finally:
+            beating.cancel()
+            recording.cancel()
+            await asyncio.gather(beating, recording, return_exceptions=True)
+            if self._lock is not None:
+                self._lock.release()
+            self._recorder.close()
+            self._sql.stop()
+
+    async def _take_over(self) -> bool:
+        """Become the drainer, or find that somebody else is."""
+        if self._lock is not None and not self._lock.acquire():
+            self.last_tick = time.monotonic()
+            return False
+        try:
+            await self._sql.run(self._begin)
+        except OutboxError:
+            logger.exception("the worker cannot use the outbox, it tries again")
+            self._release_lock()
+            return False
+        if self._bell is not None:
+            self._bell.listen(asyncio.get_running_loop(), self._wake.set)
+        self.drained = True
+        logger.info("this worker is the drainer of the outbox now")
+        return True
+
+    def _begin(self) -> None:
+        self._store.check_schema()
+        self._store.register_worker(time.time())
+        if self._lock is not None:
+            # Whoever holds the lock is the only drainer: what is still marked as being sent, a dead one left behind.
+            self._store.rescue_all(time.time())
+        else:
+            self._store.rescue_dead(time.time())
+        for transport in self._courier.transports:
+            # Paused for a fault of its account: whoever starts a worker may have mended it.
+            self._store.resume(transport, by="worker")
+
+    async def _hand_over(self) -> None:
+        """Finish or give back what is in hand; then somebody else may drain."""
+        if self._bell is not None:
+            self._bell.deafen(asyncio.get_running_loop())
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._settings.drain_timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout or 1):
+                await self._recorder.empty()
+            await self._sql.run(self._end, [c.claim for c in self._in_hand.values()])
+        except (TimeoutError, OutboxError):
+            logger.exception(
+                "%d letters could not be given back, their leases run out", len(self._in_hand)
+            )
+        self._in_hand.clear()
+        self._release_lock()
+
+    def _end(self, claims: Sequence[Claim]) -> None:
+        if claims:
+            self._store.release(claims, time.time())
+        self._store.unregister_worker()
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    # -- claiming ----------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Claim and carry until told to stop, to give way, or (with ``finish``) until nothing is due."""
+        while self._going and not (self._lock is not None and self._lock.wanted()):
+            self.last_tick = time.monotonic()
+            self._wake.clear()
+            try:
+                found = await self._claim_round()
+            except OutboxError:
+                logger.exception("the worker cannot claim, it tries again")
+                found = _Round(wait=self._settings.poll)
+            if found.claimed:
+                continue
+            if self._once and found.nothing_due and not self._tasks:
+                await self._recorder.empty()
+                return
+            await self._sleep(found.wait)
+
+    async def _claim_round(self) -> _Round:
+        """Claim what there is room for."""
+        room = {name: self._room(name) for name in self._courier.transports}
+        allowance = self._pace.allowance(time.monotonic())
+        if allowance < 1:
+            return _Round(wait=self._pace.wait())
+        if not any(room.values()):
+            return _Round(wait=self._settings.poll)
+        deadline = boot_clock() + self._settings.lease
+        claims, next_due = await self._sql.run(self._claim, room, allowance)
+        self._pace.take(len(claims))
+        for claim in claims:
+            self._start(claim, deadline)
+        wait = min(self._settings.poll, max(0.0, next_due - time.time()))
+        return _Round(claimed=len(claims), nothing_due=not claims, wait=wait)
+
+    def _room(self, transport: str) -> int:
+        """Letters worth claiming for a transport: none until half of what it takes is free again."""
+        if transport in self._pausing:
+            return 0
+        most = self._courier.concurrency(transport)
+        free = most - self._carrying[transport]
+        return free if free * 2 >= most else 0
+
+    def _claim(self, room: Mapping[str, int], allowance: float) -> tuple[list[Claim], float]:
+        """On the SQL thread: one look at the lanes and the claims that follow from it."""
+        now = time.time()
+        claims: list[Claim] = []
+        next_due = float("inf")
+        left = dict(room)
+        lanes = sorted(self._store.agenda(now), key=lambda lane: (lane.priority, lane.due))
+        self._rounds += 1
+        if self._rounds % FAIR == 0:
+            lanes.reverse()
+        for lane in lanes:
+            if lane.paused or left.get(lane.transport, 1) < 1:
+                continue
+            if lane.due > now:
+                next_due = min(next_due, lane.due)
+                continue
+            limit = int(min(left.get(lane.transport, 1), allowance - len(claims)))
+            if limit < 1:
+                break
+            found = self._store.claim(
+                lane.lane, lane.priority, limit, now=now, lease=self._settings.lease
+            )
+            left[lane.transport] = left.get(lane.transport, 1) - len(found)
+            claims += found
+        return claims, next_due
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    # -- carrying ----------------------------------------------------------------------------------------------
+
+    def _start(self, claim: Claim, deadline: float) -> None:
+        carriage = Carriage(
+            claim,
+            deadline=deadline,
+            going=lambda: self._going,
+            room=self._recorder.room,
+            mark=self._mark,
+        )
+        self._in_hand[claim.delivery_id] = carriage
+        self._carrying[claim.transport] += 1
+        task = asyncio.create_task(self._carry(carriage))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, carriage: Carriage) -> None:
+        claim = carriage.claim
+        try:
+            report = await self._courier.carry(claim.letter, claim.to, claim.transport, carriage)
+        finally:
+            self._carrying[claim.transport] -= 1
+            if self._room(claim.transport):
+                self._wake.set()
+        if report:
+            result = self._result(carriage, report)
+            if result.plan.pause:
+                self._pausing.add(claim.transport)
+            self._recorder.put(result)
+        else:
+            await self._give_back(claim)
+
+    def _result(self, carriage: Carriage, report: Report) -> Finished:
+        claim, now = carriage.claim, time.time()
+        standing = Standing(
+            claim.attempts, claim.created, claim.expires, claim.guarantee, claim.recipients
+        )
+        plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
+        return Finished(claim, report, plan, carriage.started, now)
+
+    async def _mark(self, claim: Claim) -> bool:
+        return await self._sql.run(self._store.mark_content_started, claim, time.time())
+
+    async def _give_back(self, claim: Claim) -> None:
+        del self._in_hand[claim.delivery_id]
+        try:
+            await self._sql.run(self._store.release, [claim], time.time())
+        except OutboxError:
+            logger.exception(
+                "letter %s was not sent; its lease runs out by itself", claim.letter.id
+            )
+
+    def _recorded(self, results: Sequence[Finished]) -> None:
+        for result in results:
+            self._in_hand.pop(result.claim.delivery_id, None)
+            if result.plan.pause:
+                self._pausing.discard(result.claim.transport)
+                logger.error(
+                    "transport %r is paused: %s. Mend it, then restart the worker or run 'flask mail resume'.",
+                    result.claim.transport,
+                    result.plan.pause,
+                )
+
+    # -- the heartbeat -----------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Extend the leases in hand, for ever; what cannot be extended runs out and no content leaves for it."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat)
+            carriages = dict(self._in_hand)
+            deadline = boot_clock() + self._settings.lease
+            try:
+                ours = await self._sql.run(
+                    self._extend, [carriage.claim for carriage in carriages.values()]
+                )
+            except OutboxError:
+                logger.exception("the worker cannot extend its leases")
+                continue
+            for delivery_id, carriage in carriages.items():
+                if delivery_id in ours:
+                    carriage.deadline = deadline
+                else:
+                    carriage.lose()
+
+    def _extend(self, claims: Sequence[Claim]) -> set[int]:
+        now = time.time()
+        self._store.beat(now)
+        return self._store.extend(claims, now + self._settings.lease) if claims else set()

@@ -1,0 +1,71 @@
+"""The outbox engine: stores the letter and returns; a worker, in this process or another, delivers it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from ..delivery.process import Process
+from ..delivery.wakeup import Bell
+from ..ledger.reports import MessageView
+from ..ledger.store import Store
+from ..mail.letter import Letter, Terms
+from .base import Engine, Receipt
+
+logger = logging.getLogger("flask_outbox")
+
+
+class OutboxEngine(Engine):
+    """Durable: once :meth:`submit` returned, the letter survives a crash of everything.
+
+    :param find: looks a stored message up by its id.
+    :param announce: told of each stored letter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        process: Process,
+        bell: Bell | None,
+        *,
+        find: Callable[[str], MessageView | None],
+        announce: Callable[[Letter], object],
+    ) -> None:
+        self._store = store
+        self._process = process
+        self._bell = bell
+        self._find = find
+        self._announce = announce
+
+    def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
+        """Store the letters in one transaction of their own.
+
+        :raises OutboxError: they could not be stored; none of them was.
+        """
+        ids = self._store.add(batch, time.time())
+        self._process.ensure_worker()
+        if self._process.stuck():
+            logger.error(
+                "the mail worker thread has been stuck for over 10 seconds. A process patched by gevent or"
+                " eventlet cannot run it: set MAIL_WORKER='external' and run 'flask mail worker'."
+            )
+        if self._bell is not None:
+            self._bell.ring()
+        return [
+            self._receipt(letter, stored) for (letter, _), stored in zip(batch, ids, strict=True)
+        ]
+
+    def _receipt(self, letter: Letter, stored: str) -> Receipt:
+        if stored == letter.id:
+            self._announce(letter)
+            return Receipt(letter.id, letter.message_id, "queued", durable=True)
+        first = self._find(stored)
+        if first is None:  # the key outlives its message
+            return Receipt(stored, "", "sent", durable=True)
+        return Receipt(first.id, first.message_id, first.state, durable=True)
+
+    def close(self) -> None:
+        """End this process's threads and connections."""
+        self._process.close()
+        self._store.dispose()

@@ -1,0 +1,99 @@
+"""Everything Flask-Outbox raises.
+
+::
+
+    MailError
+    ├── ConfigurationError (ValueError)       a MAIL_* key is wrong; names the key and the cure
+    ├── MessageError (ValueError)             the caller's message is wrong; `field` says where
+    │   ├── BadHeaderError                    CR, LF or NUL where a header, address or name belongs
+    │   ├── AddressError                      not an address that can be mailed
+    │   ├── NoSenderError (AssertionError)    no sender and no MAIL_DEFAULT_SENDER
+    │   ├── NoRecipientsError (AssertionError)
+    │   └── MessageTooLargeError              larger than MAIL_MAX_SIZE
+    ├── UnsupportedFeature                    the chosen road cannot do what the message asks
+    ├── OutboxError                           the outbox cannot store or read
+    │   ├── SchemaError                       tables missing or of another version
+    │   └── OutboxFileError (OSError)         the SQLite file or its folder
+    └── DeliveryError                         the immediate engine could not deliver; holds the report
+
+The world's failures (a refused recipient, a timeout) are values, see :mod:`flask_outbox.rules.outcomes`;
+only the immediate engine turns them into an exception, because its caller is waiting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .rules.outcomes import Outcome, Report
+
+
+class MailError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(MailError, ValueError):
+    """A setting is missing, malformed or contradicts another; the text names the key and the cure."""
+
+
+class MessageError(MailError, ValueError):
+    """The message cannot be sealed.
+
+    :param field: the message's field at fault, as the caller wrote it (``"subject"``, ``"cc"``).
+    """
+
+    def __init__(self, text: str, *, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
+
+
+class BadHeaderError(MessageError):
+    """CR, LF or NUL in a header, an address, a file name or an SMTP parameter."""
+
+
+class AddressError(MessageError):
+    """Not an address that can be mailed."""
+
+
+class NoSenderError(MessageError, AssertionError):
+    """Neither the message nor ``MAIL_DEFAULT_SENDER`` names a sender."""
+
+
+class NoRecipientsError(MessageError, AssertionError):
+    """The message has no recipient at all."""
+
+
+class MessageTooLargeError(MessageError):
+    """The message is larger than ``MAIL_MAX_SIZE``."""
+
+
+class UnsupportedFeature(MailError):
+    """The chosen transport cannot do what the message asks for."""
+
+
+class OutboxError(MailError):
+    """The outbox cannot store or read."""
+
+
+class SchemaError(OutboxError):
+    """The outbox's tables are missing or of another version."""
+
+
+class OutboxFileError(OutboxError, OSError):
+    """The outbox's SQLite file or its folder cannot be used."""
+
+
+class DeliveryError(MailError):
+    """The immediate engine could not deliver to every recipient.
+
+    :param report: one outcome per recipient.
+    """
+
+    def __init__(self, text: str, report: Report) -> None:
+        super().__init__(text)
+        self.report = report
+
+    @property
+    def recipients(self) -> dict[str, Outcome]:
+        """The recipients that did not get the mail, each with what happened."""
+        return {to: outcome for to, outcome in self.report if not outcome.accepted}

@@ -1,0 +1,245 @@
+"""A claim: what a worker has in hand until its lease ends."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..mail.letter import Letter
+from ..rules.retry import AT_MOST_ONCE
+from ..rules.states import ENDED, RecipientState, State, ends_as
+from .rows import Row, document, millis, seconds
+from .statements import Statements
+
+logger = logging.getLogger("flask_outbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane with live deliveries.
+
+    :param due: when the first of them is due, Unix seconds; of one being sent, when its lease ends.
+    :param paused: nothing is to be claimed from it now: paused by hand or fault, or closed for a while.
+    """
+
+    lane: str
+    priority: int
+    due: float
+    paused: bool
+
+    @property
+    def transport(self) -> str:
+        return self.lane.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a claim gives.
+
+    :param token: what every change of the claimed must name.
+    :param until: milliseconds.
+    :param worker: the id of the worker that holds it, or None for one that is not registered.
+    """
+
+    token: int
+    until: int
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery in a worker's hands. Times are Unix seconds.
+
+    :param recipients: all of them in the envelope's order, each with its state.
+    :param attempts: how many tries have counted.
+    :param created: since when it is in the queue.
+    :param rescues: how often a lease ended without a result.
+    :param token: what every change of it must name.
+    """
+
+    delivery_id: int
+    part: int
+    letter: Letter
+    recipients: Mapping[str, RecipientState] = field(repr=False)
+    transport: str
+    priority: int
+    expires: float | None
+    guarantee: str
+    attempts: int
+    created: float
+    rescues: int
+    token: int = field(repr=False)
+    lease_until: float
+    worker: str | None
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """The recipients that are still open."""
+        return tuple(to for to, state in self.recipients.items() if state is RecipientState.OPEN)
+
+    @property
+    def guard(self) -> Row:
+        """What names it in a statement."""
+        return {"id": self.delivery_id, "token": self.token}
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Why a due delivery is not sent.
+
+    :param recipients: what becomes of those that are open.
+    :param delivery: what becomes of it, or None where the recipients decide.
+    """
+
+    reason: str
+    text: str
+    recipients: RecipientState
+    delivery: State | None = None
+
+
+EXPIRED = Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
+UNANSWERED = Over(
+    "answer lost", "The content was sent, but the answer was lost.", RecipientState.UNCERTAIN
+)
+UNREADABLE = Over(
+    "unreadable", "This version of Flask-Outbox cannot read it.", RecipientState.OPEN, State.HELD
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A delivery as a claim finds it.
+
+    :param row: of ``mail_delivery``, as it was before.
+    :param letter: None where it cannot be read.
+    :param positions: of the recipients in the letter's envelope.
+    """
+
+    row: Any
+    letter: Letter | None
+    recipients: Mapping[str, RecipientState]
+    positions: Sequence[int]
+
+    def over(self, now: int) -> Over | None:
+        """Whether it must not be sent: sent perhaps and not to be sent twice, too late, or unreadable."""
+        if self.row.content_started is not None and self.row.guarantee == AT_MOST_ONCE:
+            return UNANSWERED
+        if self.row.expires is not None and self.row.expires <= now:
+            return EXPIRED
+        return UNREADABLE if self.letter is None else None
+
+    def claim(self, letter: Letter, lease: Lease) -> Claim:
+        row = self.row
+        return Claim(
+            delivery_id=row.id,
+            part=row.part,
+            letter=letter,
+            recipients=self.recipients,
+            transport=row.transport,
+            priority=row.priority,
+            expires=None if row.expires is None else seconds(row.expires),
+            guarantee=row.guarantee,
+            attempts=row.attempts,
+            created=seconds(row.created),
+            rescues=row.rescues + (row.state == State.SENDING),
+            token=lease.token,
+            lease_until=seconds(lease.until),
+            worker=lease.worker,
+        )
+
+    def result_row(self, why: Over, token: int, now: int) -> Row:
+        """How it ends; where somebody has the mail already, it is a sent one."""
+        open_, states = RecipientState.OPEN, self.recipients.values()
+        ended = why.delivery or ends_as(why.recipients if s is open_ else s for s in states)
+        return {
+            "id": self.row.id,
+            "token": token,
+            "state": ended,
+            "reason": why.reason,
+            "due": now,
+            "counted": 0,
+            "finished": now if ended in ENDED else None,
+        }
+
+    def answer_rows(self, why: Over) -> Iterator[Row]:
+        """What becomes of its open recipients."""
+        for position, state in zip(self.positions, self.recipients.values(), strict=True):
+            if state is RecipientState.OPEN:
+                yield {
+                    "letter_id": self.row.letter_id,
+                    "position": position,
+                    "state": why.recipients,
+                    "code": 0,
+                    "enhanced": "",
+                    "text": why.text,
+                    "remote_id": None,
+                }
+
+
+def agenda(connection: Connection, sql: Statements, env: str, now: float) -> list[Lane]:
+    """The lanes that have live deliveries."""
+    found = sql.agenda(connection, env=env, now=millis(now))
+    return [Lane(row.lane, row.priority, seconds(row.due), bool(row.shut)) for row in found]
+
+
+def take(
+    connection: Connection, sql: Statements, found: Sequence[Any], lease: Lease, now: int
+) -> list[Claim]:
+    """Claim the deliveries of those rows, but for what must not be sent any more: that ends here."""
+    ids = document([{"id": row.id} for row in found])
+    sql.claim(connection, until=lease.until, token=lease.token, worker=lease.worker, rows=ids)
+    claims, over = [], []
+    for one in _with_letters(connection, sql, found):
+        if (why := one.over(now)) is not None:
+            over.append((one, why))
+        elif one.letter is not None:
+            claims.append(one.claim(one.letter, lease))
+    if over:
+        ended = [one.result_row(why, lease.token, now) for one, why in over]
+        answers = [row for one, why in over for row in one.answer_rows(why)]
+        sql.finish(connection, rows=document(ended))
+        sql.answer(connection, rows=document(answers), now=now)
+    return claims
+
+
+def within(found: Iterable[Any], budget: int) -> Iterator[Any]:
+    """As many rows as fit into so many bytes of letters; the first in any case."""
+    used = 0
+    for row in found:
+        used += row.size
+        if used > budget and used > row.size:
+            return
+        yield row
+
+
+def _with_letters(
+    connection: Connection, sql: Statements, found: Sequence[Any]
+) -> Iterator[_Taken]:
+    asked = document([{"id": row.letter_id} for row in found])
+    recipients = defaultdict(list)
+    for row in sql.recipients_of(connection, rows=asked):
+        recipients[row.letter_id, row.part].append(row)
+    contents = {row.id: row.content for row in sql.contents_of(connection, rows=asked)}
+    blobs = {row.digest: row.data for row in sql.blobs_of(connection, rows=asked)}
+    for row in found:
+        to = sorted(recipients[row.letter_id, row.part], key=lambda one: one.position)
+        yield _Taken(
+            row,
+            _read(row.letter_id, contents.get(row.letter_id), blobs),
+            {one.address: RecipientState(one.state) for one in to},
+            [one.position for one in to],
+        )
+
+
+def _read(letter_id: str, content: bytes | None, blobs: Mapping[str, bytes]) -> Letter | None:
+    try:
+        return None if content is None else Letter.from_json(content.decode(), blobs)
+    except (ValueError, TypeError, KeyError):
+        # One that cannot be read must not keep back the others of its claim: it waits for a person.
+        logger.exception("letter %s cannot be read, it is held", letter_id)
+        return None

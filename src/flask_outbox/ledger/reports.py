@@ -1,0 +1,311 @@
+"""Every read of the outbox, as plain data. Moments are Unix seconds."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..errors import OutboxError
+from ..mail.letter import Letter
+from ..rules.states import RecipientState, shown
+from . import queries
+from .claims import Lane, agenda
+from .rows import document, millis, seconds
+from .statements import statements_for
+from .store import Store
+
+#: A moment after all others.
+_EVER = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientView:
+    """One envelope recipient and the last answer for it."""
+
+    address: str
+    state: str
+    code: int
+    enhanced: str
+    text: str
+    remote_id: str
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One try. Where the recipients' outcomes differ, this is the worst.
+
+    :param number: of the try; one that did not count has the number of the next.
+    :param kind: ``"accepted"``, ``"deferred"``, ``"refused"`` or ``"unknown"``.
+    :param lease_lost: its result came too late to count, somebody else had the delivery already.
+    """
+
+    number: int
+    started: float
+    finished: float
+    transport: str
+    kind: str
+    scope: str
+    phase: str
+    code: int
+    enhanced: str
+    text: str
+    lease_lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A stored message.
+
+    :param state: in the word that a person sees, :func:`flask_outbox.rules.states.shown`.
+    :param priority: 0 high, 1 normal, 2 low.
+    :param due: when the next try is due, while it is queued.
+    :param tries: how many attempts have counted since it came into the queue.
+    """
+
+    id: str
+    message_id: str
+    sender: str
+    subject: str
+    size: int
+    state: str
+    reason: str
+    transport: str
+    priority: int
+    created: float
+    due: float
+    expires: float | None
+    finished: float | None
+    tries: int
+    recipients: tuple[RecipientView, ...]
+    attempts: tuple[AttemptView, ...]
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """The addresses of all recipients."""
+        return tuple(recipient.address for recipient in self.recipients)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane with live messages.
+
+    :param due: when its first one is due.
+    :param waiting: how many are live, due or not.
+    """
+
+    lane: str
+    transport: str
+    priority: int
+    paused: bool
+    due: float
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker that has not said that it ended.
+
+    :param beat: when it last said that it lives.
+    """
+
+    id: str
+    host: str
+    pid: int
+    started: float
+    beat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The outbox at one moment.
+
+    :param counts: messages by the word for their state. A count ends at 100,000, and of those sent or cancelled
+        only the newest 100,000 are looked at.
+    :param oldest_due: since when the longest waiting message is due, or None if none is.
+    :param paused: the reasons, by transport.
+    """
+
+    counts: Mapping[str, int]
+    oldest_due: float | None
+    lanes: tuple[LaneView, ...]
+    paused: Mapping[str, str]
+    workers: tuple[WorkerView, ...]
+
+
+class Reports:
+    """Reads the outbox of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._database = store.database
+        self._env = store.env
+
+    def get(self, letter_id: str) -> MessageView | None:
+        """A message by its id, or None."""
+        with self._database.snapshot() as connection:
+            rows = connection.execute(queries.message(), {"id": letter_id}).all()
+            return next(iter(_views(connection, rows, time.time())), None)
+
+    def list(
+        self,
+        *,
+        state: str | None = None,
+        transport: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[MessageView]:
+        """Messages, newest first.
+
+        :param state: only those in this state: a stored one, or a word that is shown.
+        :param before: the id of the last message of the page before.
+        :raises ValueError: there is no such state.
+        """
+        if state is not None and state not in queries.CONDITIONS:
+            raise ValueError(f"state={state!r} must be one of: {', '.join(queries.CONDITIONS)}.")
+        now = time.time()
+        wanted = {"transport": transport, "before": before, "limit": limit, "now": millis(now)}
+        with self._database.snapshot() as connection:
+            found = queries.messages(state=state, transport=transport, before=before)
+            rows = connection.execute(found, {"env": self._env, **wanted}).all()
+            return _views(connection, rows, now)
+
+    def content(self, letter_id: str) -> Letter | None:
+        """The letter itself, or None if there is none, or its content is no longer kept.
+
+        :raises OutboxError: this version cannot read it.
+        """
+        asked = document([{"id": letter_id}])
+        with self._database.snapshot() as connection:
+            sql = statements_for(connection.dialect)
+            kept = [row.content for row in sql.contents_of(connection, rows=asked) if row.content]
+            blobs = {row.digest: row.data for row in sql.blobs_of(connection, rows=asked)}
+        try:
+            return Letter.from_json(kept[0].decode(), blobs) if kept else None
+        except ValueError as error:
+            raise OutboxError(f"The letter {letter_id} cannot be read: {error}") from error
+
+    def status(self, now: float) -> Status:
+        """Counts, lanes, pauses and workers."""
+        asked = {"env": self._env, "now": millis(now)}
+        with self._database.snapshot() as connection:
+            lanes = self._lanes(connection, now)
+            return Status(
+                _counts(connection, asked, now),
+                min((lane.due for lane in lanes if lane.due <= now), default=None),
+                tuple(self._lane(connection, lane) for lane in lanes),
+                {row.lane: row.reason for row in connection.execute(queries.pauses(), asked)},
+                tuple(_worker(row) for row in connection.execute(queries.workers(), asked)),
+            )
+
+    def due_count(self) -> int:
+        """How many messages are due at this moment."""
+        now = time.time()
+        with self._database.snapshot() as connection:
+            due = [lane for lane in self._lanes(connection, now) if lane.due <= now]
+            return sum(self._waiting(connection, lane, now) for lane in due)
+
+    def _lanes(self, connection: Connection, now: float) -> Sequence[Lane]:
+        return agenda(connection, statements_for(connection.dialect), self._env, now)
+
+    def _lane(self, connection: Connection, lane: Lane) -> LaneView:
+        waiting = self._waiting(connection, lane, _EVER)
+        return LaneView(lane.lane, lane.transport, lane.priority, lane.paused, lane.due, waiting)
+
+    def _waiting(self, connection: Connection, lane: Lane, until: float) -> int:
+        which = {"env": self._env, "lane": lane.lane, "priority": lane.priority}
+        counted = connection.execute(queries.waiting_count(), {**which, "until": millis(until)})
+        return int(counted.scalar_one())
+
+
+def _views(connection: Connection, rows: Sequence[Any], now: float) -> Sequence[MessageView]:
+    """The messages of those rows, with their recipients and attempts."""
+    if not rows:
+        return []
+    recipients, attempts = defaultdict(list), defaultdict(list)
+    ids = {"ids": [row.letter_id for row in rows]}
+    for row in connection.execute(queries.recipients(), ids):
+        recipients[row.letter_id, row.part].append(_recipient(row))
+    for row in connection.execute(queries.attempts(), ids):
+        attempts[row.letter_id, row.part].append(_attempt(row))
+    keys = [(row, (row.letter_id, row.part)) for row in rows]
+    return [_message(row, recipients[key], attempts[key], now) for row, key in keys]
+
+
+def _message(
+    row: Any, recipients: Sequence[RecipientView], attempts: Sequence[AttemptView], now: float
+) -> MessageView:
+    state = shown(
+        row.state,
+        due=seconds(row.due),
+        now=now,
+        attempts=row.attempts,
+        reason=row.reason,
+        refused=sum(recipient.state == RecipientState.REFUSED for recipient in recipients),
+    )
+    return MessageView(
+        id=row.letter_id,
+        message_id=row.message_id,
+        sender=row.sender,
+        subject=row.subject,
+        size=row.size,
+        state=state,
+        reason=row.reason,
+        transport=row.transport,
+        priority=row.priority,
+        created=seconds(row.created),
+        due=seconds(row.due),
+        expires=None if row.expires is None else seconds(row.expires),
+        finished=None if row.finished is None else seconds(row.finished),
+        tries=row.attempts,
+        recipients=tuple(recipients),
+        attempts=tuple(attempts),
+    )
+
+
+def _recipient(row: Any) -> RecipientView:
+    return RecipientView(
+        row.address,
+        row.state,
+        row.code,
+        row.enhanced,
+        row.text,
+        row.remote_id or "",
+        seconds(row.updated),
+    )
+
+
+def _attempt(row: Any) -> AttemptView:
+    return AttemptView(
+        row.number,
+        seconds(row.started),
+        seconds(row.finished),
+        row.transport,
+        row.kind,
+        row.scope,
+        row.phase,
+        row.code,
+        row.enhanced,
+        row.text,
+        row.lease_lost,
+    )
+
+
+def _worker(row: Any) -> WorkerView:
+    return WorkerView(row.id, row.host, row.pid, seconds(row.started), seconds(row.beat))
+
+
+def _counts(connection: Connection, asked: Mapping[str, object], now: float) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for row in connection.execute(queries.live_counts(), asked):
+        due = _EVER if row.later else now
+        word = shown(row.state, due=due, now=now, attempts=int(row.tried), reason="", refused=0)
+        counts[word] += row.number
+    for query in (queries.attention_counts(), queries.ended_counts()):
+        for row in connection.execute(query, asked):
+            counts[row.state] += row.number
+    return dict(counts)

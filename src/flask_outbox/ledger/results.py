@@ -1,0 +1,108 @@
+"""A result: what came of a claim, written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection
+
+from ..rules.outcomes import Kind, Report
+from ..rules.retry import Plan
+from ..rules.states import ENDED, RecipientState
+from .claims import Claim
+from .rows import Row, clip, document, millis
+from .statements import Statements
+from .tables import TEXT
+
+#: Which of several outcomes stands for a try.
+_WORST = (Kind.UNKNOWN, Kind.REFUSED, Kind.DEFERRED, Kind.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of a claim. Times are Unix seconds."""
+
+    claim: Claim
+    report: Report
+    plan: Plan
+    started: float
+    finished: float
+
+    def result_row(self, now: int) -> Row:
+        """How the delivery goes on, or ends."""
+        plan = self.plan
+        return {
+            **self.claim.guard,
+            "state": plan.state,
+            "reason": clip(plan.reason, 200),
+            "due": now if plan.due is None else millis(plan.due),
+            "counted": int(plan.counts),
+            "finished": now if plan.state in ENDED else None,
+        }
+
+    def answer_rows(self) -> Iterator[Row]:
+        """What is now known of each recipient that the try or the plan speaks of."""
+        for position, address in enumerate(self.claim.letter.envelope_to):
+            state, outcome = self.plan.finished.get(address, (RecipientState.OPEN, None))
+            outcome = outcome or self.report.outcomes.get(address)
+            if outcome is not None and address in self.claim.recipients:
+                yield {
+                    "letter_id": self.claim.letter.id,
+                    "position": position,
+                    "state": state,
+                    "code": outcome.code,
+                    "enhanced": clip(outcome.enhanced, 16),
+                    "text": clip(outcome.text, TEXT),
+                    "remote_id": clip(outcome.remote_id, 200) or None,
+                }
+
+    def attempt_row(self, *, lost: bool) -> Row:
+        """The record of the try.
+
+        :param lost: the lease had ended before the result came.
+        """
+        claim, outcomes = self.claim, self.report.outcomes
+        worst = min(outcomes.values(), key=lambda outcome: _WORST.index(outcome.kind))
+        differ = any(outcome != worst for outcome in outcomes.values())
+        return {
+            "letter_id": claim.letter.id,
+            "part": claim.part,
+            "number": claim.attempts + 1,
+            "started": millis(self.started),
+            "finished": millis(self.finished),
+            "transport": self.report.transport or claim.transport,
+            "worker_id": claim.worker,
+            "kind": worst.kind.value,
+            "scope": worst.scope.value,
+            "phase": worst.phase.value,
+            "code": worst.code,
+            "enhanced": clip(worst.enhanced, 16),
+            "text": clip(worst.text, TEXT),
+            "lease_lost": lost,
+            "outcomes": document({to: asdict(o) for to, o in outcomes.items()}) if differ else None,
+        }
+
+
+def record(
+    connection: Connection, sql: Statements, results: Sequence[Finished], now: int
+) -> set[int]:
+    """Write results down; of those whose lease is lost, only that there was a try.
+
+    :returns: the deliveries that were still held.
+    """
+    asked = document([result.claim.guard for result in results])
+    held = {row.id for row in sql.held(connection, rows=asked)}
+    ours = [result for result in results if result.claim.delivery_id in held]
+    if ours:
+        sql.finish(connection, rows=document([result.result_row(now) for result in ours]))
+        answers = [row for result in ours for row in result.answer_rows()]
+        sql.answer(connection, rows=document(answers), now=now)
+    tries = [
+        result.attempt_row(lost=result.claim.delivery_id not in held)
+        for result in results
+        if result.report
+    ]
+    if tries:
+        sql.insert_attempt.many(connection, tries)
+    return held

@@ -1,0 +1,25 @@
+"""How values stand in rows."""
+
+from __future__ import annotations
+
+import json
+
+Row = dict[str, object]
+
+#: Rows as the one JSON document that a statement takes.
+document = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def millis(moment: float) -> int:
+    """A moment in Unix seconds as the tables hold it."""
+    return int(moment * 1000)
+
+
+def seconds(stored: int) -> float:
+    """A moment of the tables in Unix seconds."""
+    return stored / 1000
+
+
+def clip(text: str, length: int) -> str:
+    """Text from outside, so that every database takes it: no NUL, no half characters, not too long."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:length]

@@ -1,0 +1,139 @@
+"""A send: letters become rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+
+from ..errors import MessageError
+from ..mail.letter import Letter, Terms
+from ..rules.states import RecipientState, State
+from .driver import Line
+from .rows import Row, clip, document, millis
+from .statements import Statements
+
+#: Seconds for which a blob's last use counts as fresh. The collector waits twice as long, so that a fresh one
+#: cannot go away under a send that relies on it.
+FRESH = 1_800
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A letter that is to be stored, with its rows. They are made before the database is locked."""
+
+    letter: Letter
+    key: str | None
+    letter_row: Row
+    delivery_row: Row
+    recipient_rows: list[Row]
+
+    @classmethod
+    def of(cls, letter: Letter, terms: Terms, env: str, now: int) -> Entry:
+        size = letter.size
+        letter_row: Row = {
+            "id": letter.id,
+            "message_id": letter.message_id,
+            "sender": letter.sender.addr,
+            "subject": clip(letter.subject, 200),
+            "tags": document(letter.tags) if letter.tags else None,
+            "size": size,
+            "created": now,
+            "content": letter.to_json().encode(),
+        }
+        delivery_row: Row = {
+            "letter_id": letter.id,
+            "part": 0,
+            "env": env,
+            "state": State.QUEUED.value,
+            "transport": terms.transport,
+            "lane": terms.transport,
+            "priority": terms.priority,
+            "due": now if terms.due is None else millis(terms.due),
+            "expires": None if terms.expires is None else millis(terms.expires),
+            "guarantee": terms.guarantee,
+            "size": size,
+            "created": now,
+        }
+        recipient_rows: list[Row] = [
+            {
+                "letter_id": letter.id,
+                "position": position,
+                "part": 0,
+                "address": address,
+                "state": RecipientState.OPEN.value,
+                "updated": now,
+            }
+            for position, address in enumerate(letter.envelope_to)
+        ]
+        return cls(letter, terms.key, letter_row, delivery_row, recipient_rows)
+
+
+def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: int) -> list[str]:
+    """Insert letters.
+
+    :returns: for each its id, or that of the first one sent under the same key.
+    :raises MessageError: a key was used for another content.
+    """
+    ids = [
+        entry.letter.id if entry.key is None else _first(line, sql, entry, env, now)
+        for entry in entries
+    ]
+    new = [entry for entry, stored in zip(entries, ids, strict=True) if entry.letter.id == stored]
+    if new:
+        sql.insert_letter.many(line, [entry.letter_row for entry in new])
+        sql.insert_delivery.many(line, [entry.delivery_row for entry in new])
+        sql.insert_recipient.many(line, [row for e in new for row in e.recipient_rows])
+        _store_blobs(line, sql, [entry.letter for entry in new], now)
+    return ids
+
+
+def _first(line: Line, sql: Statements, entry: Entry, env: str, now: int) -> str:
+    """The letter that has the entry's key: its own, or the one that was there before."""
+    letter, digest = entry.letter, content_digest(entry.letter)
+    mine: Row = {"env": env, "name": entry.key}
+    if sql.insert_key(line, **mine, letter_id=letter.id, digest=digest, created=now).rowcount:
+        return letter.id
+    ((first, known),) = sql.find_key(line, **mine)
+    if known != digest:
+        raise MessageError(
+            f"key={entry.key!r} belongs to another message, with other recipients or another content.",
+            field="key",
+        )
+    return str(first)
+
+
+def content_digest(letter: Letter) -> str:
+    """What the caller asked to be sent, in short: two sends of the same have the same, whatever their ids and dates."""
+    content = (
+        letter.envelope_from,
+        letter.envelope_to,
+        [astuple(address) for address in (letter.sender, *letter.to, *letter.cc, *letter.reply_to)],
+        letter.subject,
+        letter.text,
+        letter.html,
+        letter.alternatives,
+        letter.headers,
+        [(part.filename, part.content_type, part.digest) for part in letter.attachments],
+    )
+    return hashlib.sha256(document(content).encode()).hexdigest()
+
+
+def _store_blobs(line: Line, sql: Statements, letters: Iterable[Letter], now: int) -> None:
+    blobs = {part.digest: part.data for letter in letters for part in letter.parts()}
+    if not blobs:
+        return
+    asked = document([{"digest": digest} for digest in blobs])
+    there = {digest for (digest,) in sql.fresh_blobs(line, rows=asked, since=now - FRESH * 1000)}
+    # In one order, so that two transactions cannot wait for each other.
+    new = [
+        {"digest": digest, "size": len(data), "touched": now, "data": data}
+        for digest, data in sorted(blobs.items())
+        if digest not in there
+    ]
+    if new:
+        sql.insert_blob.many(line, new)
+    uses = {(letter.id, part.digest) for letter in letters for part in letter.parts()}
+    sql.insert_letter_blob.many(
+        line, [{"letter_id": id_, "digest": digest} for id_, digest in sorted(uses)]
+    )

@@ -1,0 +1,206 @@
+"""Addresses: the forms people write, parsed once and kept as pairs.
+
+Read are ``a@b.org``, ``Name <a@b.org>``, ``"Last, First" <a@b.org>`` and the pair ``("Name", "a@b.org")``. In the
+forms with angle brackets the name may hold commas, dots and brackets without quotes, as people write it, and
+RFC 2047 encoded words, as :func:`email.utils.formataddr` writes it; a pair's name is taken as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from ..errors import AddressError
+from .strings import one_line
+
+# RFC 5321 4.5.3.1: octets of the local part, of the domain, and of a path without its angle brackets.
+_LOCAL_MAX, _DOMAIN_MAX, _ADDR_MAX = 64, 255, 254
+# Characters of what a caller writes, name included: about what one header line can hold.
+_WRITTEN_MAX = 1_000
+
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+# The underscore is in no standard for host names, but in host names that take mail.
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+
+_plain = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*@{_HOST}")
+_local = re.compile(rf"[{_ATEXT}\x80-\U0010ffff]+(?:\.[{_ATEXT}\x80-\U0010ffff]+)*|{_QUOTED}")
+_domain = re.compile(rf"{_HOST}|\[[!-Z^-~]+\]")
+_angled = re.compile(rf'((?:{_QUOTED}|[^"<>])*)<((?:{_QUOTED}|[^"<>])*)>')
+_quoted = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_odd_dots = re.compile(r"\.[.@]|(?:^|<)\.")
+_several = re.compile(r"@[^,;]*[,;]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mailbox.
+
+    :param addr: ``local@domain``, the domain in its ASCII form.
+    :param name: the display name, or "".
+    """
+
+    addr: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        """What stands after the @, in ASCII."""
+        return self.addr.rpartition("@")[2]
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether the local part is beyond ASCII, which only RFC 6531 servers take."""
+        return not self.addr.isascii()
+
+
+#: An address as callers write it.
+Written: TypeAlias = str | tuple[str, str] | Address
+
+
+def parse_address(value: Written, field: str) -> Address:
+    """Read one mailbox.
+
+    :param field: the message's field, for the error.
+    :raises BadHeaderError: it holds a line break or another control character.
+    :raises AddressError: it is no address; a list or a group in one string is none either.
+    """
+    if isinstance(value, Address):
+        value = (value.name, value.addr)
+    if isinstance(value, tuple | list):
+        return _from_pair(value, field)
+    text = one_line(value, field)
+    if len(text) <= _ADDR_MAX and _plain.fullmatch(text) and text.index("@") <= _LOCAL_MAX:
+        return Address(text)
+    text = text.strip()
+    if len(text) > _WRITTEN_MAX:
+        raise _too_long(text, field)
+    angled = _angled.fullmatch(text)
+    if angled is None:
+        return Address(_addr_spec(text, text, field))
+    name, spec = angled.groups()
+    if _several.search(_quoted.sub("", name)):
+        raise _refusal(text, field)
+    return Address(_addr_spec(spec.strip(), text, field), _display_name(name.strip(), field))
+
+
+def listed(value: str | Iterable[Written] | Written | None) -> list[Written]:
+    """The addresses of a field that holds many: a list as it stands, and one address as a list of one."""
+    if not value:
+        return []
+    if isinstance(value, list):
+        return value
+    # Strings by their method, because lazy strings can be iterated like a list.
+    if isinstance(value, Address) or hasattr(value, "encode") or _is_pair(value):
+        return [cast("Written", value)]
+    return list(value)
+
+
+def _is_pair(value: object) -> bool:
+    """Whether it is a name and an address rather than two addresses."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    return not isinstance(value[0], Address | tuple) and "@" not in str(value[0])
+
+
+def _from_pair(pair: tuple[object, ...] | list[object], field: str) -> Address:
+    if len(pair) != 2:
+        raise AddressError(
+            f"{field}: {_shown(pair)} is not a pair; write ('Name', 'name@example.org').",
+            field=field,
+        )
+    name, addr = one_line(pair[0] or "", field).strip(), one_line(pair[1], field).strip()
+    if len(addr) > _WRITTEN_MAX:
+        raise _too_long(addr, field)
+    if "@" in name and "@" not in addr:
+        raise AddressError(
+            f"{field}: in {_shown(pair)} the name comes first; write ('Name', 'name@example.org').",
+            field=field,
+        )
+    return Address(_addr_spec(addr, addr, field), name)
+
+
+def _addr_spec(spec: str, text: str, field: str) -> str:
+    """``local@domain`` checked, its domain turned to ASCII.
+
+    :param text: what the caller wrote, for the error.
+    """
+    local, _, domain = spec.rpartition("@")
+    if not domain.isascii():
+        domain = _idna(domain, text, field)
+    if not (_local.fullmatch(local) and _domain.fullmatch(domain)):
+        raise _refusal(text, field)
+    if not local.isprintable():
+        raise AddressError(
+            f"{field}: {_shown(text)} holds an invisible character before the @; type the address anew.",
+            field=field,
+        )
+    octets = len(local.encode())
+    if octets > _LOCAL_MAX or len(domain) > _DOMAIN_MAX or octets + 1 + len(domain) > _ADDR_MAX:
+        raise _too_long(text, field)
+    return f"{local}@{domain}"
+
+
+def _idna(domain: str, text: str, field: str) -> str:
+    import idna
+
+    if len(domain) > _DOMAIN_MAX:
+        raise _too_long(text, field)
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise AddressError(
+            f"{field}: the domain of {_shown(text)} is not one that IDNA 2008 allows ({error}); "
+            "write its registered form ('xn--…').",
+            field=field,
+        ) from None
+
+
+def _display_name(phrase: str, field: str) -> str:
+    if '"' in phrase:
+        return _quoted.sub(lambda found: re.sub(r"\\(.)", r"\1", found[1]), phrase).strip()
+    if "=?" in phrase:
+        # What the words hide is checked like what stands there in the clear.
+        phrase = one_line(_decoded(phrase), field)
+    return " ".join(phrase.split())
+
+
+def _decoded(phrase: str) -> str:
+    from email.errors import MessageError as StdlibMessageError
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(phrase)))
+    except (StdlibMessageError, LookupError, ValueError):
+        return phrase  # not encoded words after all
+
+
+def _refusal(text: str, field: str) -> AddressError:
+    bare = _quoted.sub("", text)
+    if not text:
+        cure = "write 'name@example.org', or leave the field out"
+    elif bare.endswith(";") or re.search(r":.*;", bare):
+        cure = "groups are not mailed; give a list of their addresses"
+    elif bare.count("@") > 1 and _several.search(bare):
+        cure = "give several addresses as a list, ['a@example.org', 'b@example.org']"
+    elif _odd_dots.search(bare):
+        cure = "a part before the @ with such dots must be quoted, '\"a..b\"@example.org'"
+    else:
+        cure = "write 'name@example.org' or 'Name <name@example.org>'"
+    return AddressError(f"{field}: {_shown(text)} is not an address; {cure}.", field=field)
+
+
+def _too_long(text: str, field: str) -> AddressError:
+    return AddressError(
+        f"{field}: {_shown(text)} is longer than RFC 5321 allows ({_LOCAL_MAX} octets before the @, "
+        f"{_ADDR_MAX} in all); check it for text that is not part of the address.",
+        field=field,
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"

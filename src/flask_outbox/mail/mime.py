@@ -1,0 +1,225 @@
+"""The composer: a letter as the bytes that travel. Pure: the same letter gives the same bytes at every call.
+
+::
+
+    multipart/mixed              where there are attachments
+    ├── multipart/alternative    where there is more than one version of the text
+    │   ├── text/plain
+    │   └── multipart/related    where the HTML shows parts of its own
+    │       ├── text/html
+    │       └── what it names as cid:…
+    └── the attachments
+
+Everything is sent in seven bits, so that no server on the way has to convert it. Lines end with CRLF, and dots at
+their beginning are the transport's business.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from struct import Struct
+from typing import NamedTuple
+
+from .headers import mailboxes, parameterised, unstructured, verbatim
+from .letter import Letter, Part
+
+# RFC 5322 2.1.1, without the CRLF.
+_TEXT_LINE_MAX = 998
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_line_ends = re.compile(r"\r\n?|\n")
+# A line that b2a_qp made 77 characters long by escaping the space at its end.
+_overlong = re.compile(rb"(?m)^([^\r\n]{74})(=20|=09)\r$")
+
+
+class _Entity(NamedTuple):
+    """A MIME entity: its header fields, each with its line end, and its content in chunks with line ends between."""
+
+    header: str
+    content: list[bytes]
+
+
+def compose(letter: Letter) -> bytes:
+    """The message in the form of RFC 5322, ready for the DATA command but for the dots."""
+    if letter.raw is not None:
+        return letter.raw
+    entity = _message(letter)
+    head = f"{_fields(letter)}{entity.header}"
+    end = () if entity.content[-1].endswith(b"\r\n") else (b"",)
+    return b"\r\n".join([head.encode(), *entity.content, *end])
+
+
+def needs_smtputf8(letter: Letter, to: Iterable[str]) -> bool:
+    """Whether the letter can only be given to a server with SMTPUTF8 (RFC 6531).
+
+    :param to: the recipients it is given for; those of the header count in any case.
+    """
+    if not (letter.envelope_from.isascii() and all(map(str.isascii, to))):
+        return True
+    if letter.raw is not None:
+        return not letter.raw.partition(b"\r\n\r\n")[0].isascii()
+    shown = (letter.sender, *letter.to, *letter.cc, *letter.reply_to)
+    return any(address.needs_smtputf8 for address in shown)
+
+
+def _fields(letter: Letter) -> str:
+    fields = [mailboxes("From", (letter.sender,))]
+    if letter.to:
+        fields.append(mailboxes("To", letter.to))
+    elif not letter.cc:
+        # RFC 5322 allows neither; what filters expect is a group of no one.
+        fields.append("To: undisclosed-recipients:;\r\n")
+    if letter.cc:
+        fields.append(mailboxes("Cc", letter.cc))
+    if letter.reply_to:
+        fields.append(mailboxes("Reply-To", letter.reply_to))
+    if letter.subject:
+        fields.append(unstructured("Subject", letter.subject))
+    fields.append(
+        f"Date: {_date(letter.date)}\r\nMessage-ID: {letter.message_id}\r\nMIME-Version: 1.0\r\n"
+    )
+    fields.extend(verbatim(name, value) for name, value in letter.headers)
+    return "".join(fields)
+
+
+def _date(seconds: int) -> str:
+    # Not strftime, which writes the locale's names.
+    at = datetime.fromtimestamp(seconds, UTC)
+    day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+    return (
+        f"{day}, {at.day:02} {month} {at.year:04} {at.hour:02}:{at.minute:02}:{at.second:02} +0000"
+    )
+
+
+def _message(letter: Letter) -> _Entity:
+    related: list[Part] = []
+    attached: list[Part] = []
+    for part in letter.attachments:
+        shown = part.content_id and letter.html and f"cid:{part.content_id}" in letter.html
+        (related if shown else attached).append(part)
+    versions = _versions(letter, related)
+    if not versions and not attached:
+        versions = [_text("plain", "", letter)]
+    body = versions if len(versions) < 2 else [_multipart("alternative", versions, letter)]
+    if not attached:
+        return body[0]
+    return _multipart("mixed", [*body, *(_attachment(part, letter) for part in attached)], letter)
+
+
+def _versions(letter: Letter, related: list[Part]) -> list[_Entity]:
+    """The text in all its versions, the plainest first."""
+    versions = [] if letter.text is None else [_text("plain", letter.text, letter)]
+    html = () if letter.html is None else (("html", letter.html),)
+    for subtype, content in letter.alternatives or html:
+        entity = _text(subtype, content, letter)
+        if subtype == "html" and related:
+            parts = [_attachment(part, letter) for part in related]
+            entity = _multipart("related", [entity, *parts], letter, '; type="text/html"')
+        versions.append(entity)
+    return versions
+
+
+def _multipart(
+    subtype: str, entities: list[_Entity], letter: Letter, parameters: str = ""
+) -> _Entity:
+    # No boundary begins with another. Base64 and quoted-printable never hold "=_"; see _seven_bit for the rest.
+    boundary = f"=_{subtype}_{letter.id}"
+    content = []
+    for entity in entities:
+        content.append(f"--{boundary}\r\n{entity.header}".encode())
+        content.extend(entity.content)
+    content.append(f"--{boundary}--".encode())
+    return _Entity(
+        f'Content-Type: multipart/{subtype}{parameters};\r\n boundary="{boundary}"\r\n', content
+    )
+
+
+def _text(subtype: str, text: str, letter: Letter) -> _Entity:
+    lines = _line_ends.sub("\r\n", text) if "\r" in text else text.replace("\n", "\r\n")
+    data = lines.encode(letter.charset)
+    if _seven_bit(data, letter):
+        encoding = "7bit"
+    else:
+        encoding, data = _shorter(data)
+    header = f'Content-Type: text/{subtype}; charset="{letter.charset}"\r\nContent-Transfer-Encoding: {encoding}\r\n'
+    return _Entity(header, [data])
+
+
+def _attachment(part: Part, letter: Letter) -> _Entity:
+    content_type, parameters = part.content_type, part.parameters
+    encoding, data = "base64", part.data
+    if content_type.startswith(("message/", "multipart/")):
+        # RFC 2046 5.2.1 allows no encoding here: what would need one travels as a file.
+        data = _line_ends_of(data)
+        if content_type.startswith("message/") and _seven_bit(data, letter):
+            encoding = "7bit"
+        else:
+            content_type, parameters, data = "application/octet-stream", (), part.data
+    filename = [("filename", part.filename)] if part.filename else []
+    header = [
+        parameterised("Content-Type", content_type, parameters),
+        f"Content-Transfer-Encoding: {encoding}\r\n",
+        parameterised("Content-Disposition", part.disposition, filename),
+    ]
+    if part.content_id:
+        header.append(f"Content-ID: <{part.content_id}>\r\n")
+    header.extend(verbatim(name, value) for name, value in part.headers)
+    return _Entity("".join(header), [data] if encoding == "7bit" else _base64(data))
+
+
+def _seven_bit(data: bytes, letter: Letter) -> bool:
+    """Whether it can travel as it stands. What holds the letter's id cannot, since it could hold a boundary."""
+    return (
+        data.isascii()
+        and b"\0" not in data
+        and letter.id.encode() not in data
+        and _short_lines(data)
+    )
+
+
+def _short_lines(data: bytes) -> bool:
+    start = 0
+    while len(data) - start > _TEXT_LINE_MAX:
+        end = data.rfind(b"\r\n", start, start + _TEXT_LINE_MAX + 2)
+        if end < 0:
+            return False
+        start = end + 2
+    return True
+
+
+def _shorter(data: bytes) -> tuple[str, bytes]:
+    """Text in quoted-printable, which people can read, or in base64 where that is shorter."""
+    encoded_size = -(-len(data) // 57) * 2 + -(-len(data) // 3) * 4
+    # A NUL is not text; some readers of quoted-printable stop at it.
+    if b"\0" not in data:
+        quoted = _quoted_printable(data)
+        if len(quoted) <= encoded_size:
+            return "quoted-printable", quoted
+    return "base64", b"\r\n".join(_base64(data))
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    quoted = b2a_qp(data)
+    if b"\n" not in data:
+        # b2a_qp ends its own lines as the text does, and with LF where there is nothing to go by.
+        return quoted.replace(b"\n", b"\r\n")
+    if b" \r\n" in data or b"\t\r\n" in data:
+        return _overlong.sub(rb"\1=\r\n\2\r", quoted)
+    return quoted
+
+
+def _base64(data: bytes) -> list[bytes]:
+    """The lines. Struct cuts them more than twice as fast as slicing."""
+    encoded = b2a_base64(data, newline=False)
+    full, rest = divmod(len(encoded), 76)
+    last = f"{rest}s" if rest or not full else ""
+    return list(Struct("76s" * full + last).unpack(encoded))
+
+
+def _line_ends_of(data: bytes) -> bytes:
+    return re.sub(rb"\r\n?|\n", b"\r\n", data)

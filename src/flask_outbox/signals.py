@@ -1,0 +1,38 @@
+"""The signals an application can listen to. Sender is the Flask app."""
+
+from __future__ import annotations
+
+from blinker import NamedSignal, Namespace
+
+_signals = Namespace()
+
+#: A message was accepted by ``mail.send``. Sent in the caller's thread with ``message``, whatever the
+#: engine, also when sending is suppressed (Flask-Mail's signal).
+email_dispatched: NamedSignal = _signals.signal(
+    "email-dispatched", doc="A message was accepted by mail.send: message."
+)
+
+#: A letter was stored in the outbox: ``letter``.
+message_queued: NamedSignal = _signals.signal(
+    "message-queued", doc="A letter was stored in the outbox: letter."
+)
+
+#: A delivery ended with at least one recipient accepted: ``letter``, ``report``.
+message_sent: NamedSignal = _signals.signal(
+    "message-sent", doc="A delivery ended well: letter, report."
+)
+
+#: A try failed and another is due: ``letter``, ``report``, ``due`` (Unix seconds).
+message_deferred: NamedSignal = _signals.signal(
+    "message-deferred", doc="A try failed, another is due: letter, report, due."
+)
+
+#: A delivery ended with no recipient reached: ``letter``, ``report``, ``reason``.
+message_dead: NamedSignal = _signals.signal(
+    "message-dead", doc="A delivery ended with no one reached: letter, report, reason."
+)
+
+#: A transport was paused because its account or its server is at fault: ``transport``, ``reason``.
+transport_paused: NamedSignal = _signals.signal(
+    "transport-paused", doc="A transport was paused: transport, reason."
+)

@@ -1,0 +1,349 @@
+"""SMTP as a client speaks it, without a socket: commands become bytes, bytes become answers.
+
+The rules:
+
+1. What may follow what stands in :mod:`.smtp_states`. A command that does not fit there is a bug
+   here (RuntimeError), a reply that does not fit is the server's (:class:`ProtocolError`).
+2. Every reply belongs to the oldest command without one. A reply to nothing is an error, but for
+   421, by which a server may end the connection at any time (RFC 5321 §3.8).
+3. Commands may be sent ahead of replies, to the limit of RFC 2920, only after the server announced
+   PIPELINING. Whether such a command fits is judged as if everything before it succeeded.
+4. After the server agreed to STARTTLS not one byte may follow in the clear: whoever put it there
+   is not the server.
+5. No parameter holds CR, LF or NUL, no content ends early, and what a server can make us keep is
+   bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..errors import AddressError, BadHeaderError
+from ..rules.outcomes import Outcome
+from ..rules.replies import Step, outcome
+from .smtp_states import STEPS, Command, State
+
+#: RFC 5321 §4.5.3.1.5 gives a reply line 512 octets; servers exceed it.
+MAX_LINE = 4_096
+MAX_LINES = 256
+
+#: RFC 5321 §4.5.3.1.4, including CRLF.
+MAX_COMMAND = 512
+
+_ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?: |$)").match
+_REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r]*))?\r?").fullmatch
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
+_OPTION = re.compile(r"[!-~]+").fullmatch
+_ATOM = r"[^\x00-\x20\x7f<>\"\ud800-\udfff]"
+_QUOTED = r'"(?:[^\x00-\x1f\x7f"\\\ud800-\udfff]|\\[ -~])*"'
+_PATH = re.compile(rf"(?:{_ATOM}+|{_QUOTED})(?:@{_ATOM}+)?").fullmatch
+_BARE_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+#: Options of RFC 3461, for a server that announced DSN.
+_DSN = {"RET", "ENVID", "NOTIFY", "ORCPT"}
+
+
+class ProtocolError(Exception):
+    """The server does not speak SMTP, or not what fits here. The text is fit for a log."""
+
+
+class Reply(NamedTuple):
+    """A reply, with the command it belongs to.
+
+    :param lines: without code, separator and line end.
+    """
+
+    command: Command
+    code: int
+    lines: tuple[bytes, ...]
+
+    def status_and_text(self) -> tuple[str, str]:
+        """The RFC 3463 status where it agrees with the code, and the lines joined without it."""
+        found = _ENHANCED(self.lines[0])
+        status = found[1] if found and found[1][0] == ord("0") + self.code // 100 else b""
+        text = b" ".join([line.removeprefix(status).strip() for line in self.lines])
+        return status.decode(), text.decode("utf-8", "replace")
+
+    def meaning(self, step: Step) -> Outcome:
+        """The outcome that it stands for."""
+        return outcome(step, self.code, *self.status_and_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is said of a message before its content.
+
+    :param sender: the reverse-path; "" is the null path.
+    :param size: octets of the content, as RFC 1870 counts them or a few more.
+    :param eight_bit: the content is not ASCII.
+    :param utf8: the message needs SMTPUTF8 (RFC 6531).
+    :raises BadHeaderError: CR, LF, NUL or another control where none may be.
+    :raises AddressError: a path that would end early or hold a second parameter.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    eight_bit: bool = False
+    utf8: bool = False
+    mail_options: tuple[str, ...] = ()
+    rcpt_options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for path in (self.sender or "null", *self.recipients):
+            if not _PATH(path) or not (self.utf8 or path.isascii()):
+                _check_text(path, "an address")
+                raise AddressError("An envelope address does not fit into an SMTP command.")
+        for option in self.mail_options + self.rcpt_options:
+            if not _OPTION(option):
+                raise BadHeaderError(
+                    "An SMTP option holds white space, a control or more than ASCII."
+                )
+
+
+def _check_text(text: str, what: str) -> None:
+    if _CONTROL(text):
+        raise BadHeaderError(f"CR, LF, NUL or another control in {what} for SMTP.")
+
+
+def to_wire(content: bytes) -> bytes:
+    """The content as it follows DATA (RFC 5321 §4.5.2): leading dots doubled, the final dot added.
+
+    A bare CR or LF becomes CRLF: a server that takes one for a line end would see the final dot too
+    early, and what follows it as commands.
+    """
+    if not content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
+        content = _BARE_LINE_END.sub(b"\r\n", content)
+    content = content.replace(b"\r\n.", b"\r\n..")
+    if content.startswith(b"."):
+        content = b"." + content
+    if content and not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    return content + b".\r\n"
+
+
+#: The end of a content that has nothing in it.
+LONE_DOT = b".\r\n"
+
+
+def _plain(username: str, password: str) -> list[str]:
+    """RFC 4616."""
+    return [f"\0{username}\0{password}"]
+
+
+def _login(username: str, password: str) -> list[str]:
+    """Never more than a draft, and some servers know nothing else."""
+    return [username, password]
+
+
+#: SASL mechanism -> what is said in it, one item an exchange.
+MECHANISMS: dict[str, Callable[[str, str], list[str]]] = {"PLAIN": _plain, "LOGIN": _login}
+
+#: Those whose first word is the client's: it may go with the AUTH command (RFC 4954 §4).
+_CLIENT_FIRST = {"PLAIN"}
+
+
+def sasl_responses(mechanism: str, username: str, password: str) -> list[str]:
+    """What is said in a mechanism, as it goes over the wire."""
+    return [b64encode(word.encode()).decode() for word in MECHANISMS[mechanism](username, password)]
+
+
+class SmtpProtocol:
+    """One connection's conversation."""
+
+    def __init__(self) -> None:
+        self.state = State.CONNECTED
+        #: Keyword in capitals -> its parameters, as EHLO announced them.
+        self.capabilities: dict[str, str] = {}
+        self._sent: deque[Command] = deque([Command.GREETING])
+        self._ahead = State.CONNECTED
+        self._rest = b""
+        self._lines: tuple[bytes, ...] = ()
+        self._responses: list[str] = []
+
+    # -- receiving ---------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """Take what was received and yield the replies it completes; exhaust it before the next.
+
+        :raises ProtocolError: the server breaks the rules; what came before was still yielded.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self.state is State.CLOSED:
+                return
+            if self.state is State.HANDSHAKE:
+                raise self._error("bytes in the clear after STARTTLS was agreed")
+            found = _REPLY_LINE(line)
+            if not found or len(line) > MAX_LINE:
+                raise self._error("a line that is not an SMTP reply")
+            code, separator, text = found.groups(b"")
+            self._lines += (text,)
+            if separator != b"-":
+                # Where the lines of a reply disagree, the last one's code counts.
+                yield self._reply(int(code))
+            elif len(self._lines) > MAX_LINES:
+                raise self._error("a reply without an end")
+        if self._rest and self.state is State.HANDSHAKE:
+            raise self._error("bytes in the clear after STARTTLS was agreed")
+        if len(self._rest) > MAX_LINE:
+            raise self._error("a reply line without an end")
+
+    def _reply(self, code: int) -> Reply:
+        """The reply that is complete, with the command it belongs to; brings the state that follows."""
+        lines, self._lines = self._lines, ()
+        if code == 421:
+            self.state = self._ahead = State.CLOSED
+            return Reply(self._sent.popleft() if self._sent else Command.QUIT, code, lines)
+        if not self._sent:
+            raise self._error(f"a reply to nothing: {code}")
+        command = self._sent.popleft()
+        following = STEPS[self.state].get(command, {}).get(code // 100)
+        if following is None:
+            raise self._error(f"a reply that does not fit {command.name}: {code}")
+        self.state = following
+        if command is Command.EHLO and following is State.READY:
+            self.capabilities = _capabilities(lines[1:])
+        if not self._sent:
+            self._ahead = following
+        return Reply(command, code, lines)
+
+    def _error(self, text: str) -> ProtocolError:
+        self.state = self._ahead = State.CLOSED
+        return ProtocolError(f"the server sent {text}")
+
+    # -- sending -----------------------------------------------------------------------------
+
+    @property
+    def pipelining(self) -> bool:
+        """Whether the server takes commands ahead of its replies."""
+        return "PIPELINING" in self.capabilities
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a MAIL command is to be undone before the next one."""
+        return self.state in (State.SENDER, State.RECIPIENT)
+
+    def may(self, command: Command) -> bool:
+        """Whether the command fits now, with no reply outstanding."""
+        return not self._sent and command in STEPS[self.state]
+
+    def send(self, command: Command, argument: str = "") -> bytes:
+        """One command as bytes.
+
+        :raises BadHeaderError: CR, LF, NUL or another control in the argument.
+        :raises RuntimeError: the command does not fit here: a bug in the caller.
+        """
+        _check_text(argument, "a parameter")
+        self._register(command)
+        verb = "" if command in (Command.RESPONSE, Command.CANCEL) else command.name
+        return f"{verb} {argument}".strip().encode() + b"\r\n"
+
+    def mail(self, envelope: Envelope) -> bytes:
+        """MAIL FROM with the parameters that the server announced."""
+        self._register(Command.MAIL)
+        return self._mail(envelope).encode()
+
+    def rcpt(self, envelope: Envelope, recipient: str) -> bytes:
+        """RCPT TO for one of the envelope's recipients."""
+        self._register(Command.RCPT)
+        return self._rcpt(envelope, recipient).encode()
+
+    def envelope(self, envelope: Envelope) -> bytes:
+        """All that goes before the content, in one group (RFC 2920 §3.1)."""
+        reset = self.send(Command.RSET) if self.in_transaction else b""
+        recipients = envelope.recipients
+        self._register(Command.MAIL, *[Command.RCPT] * len(recipients), Command.DATA)
+        lines = [self._mail(envelope), *[self._rcpt(envelope, to) for to in recipients]]
+        return reset + "".join(lines).encode() + b"DATA\r\n"
+
+    def _mail(self, envelope: Envelope) -> str:
+        options = f" SIZE={envelope.size}" if "SIZE" in self.capabilities else ""
+        if envelope.eight_bit and "8BITMIME" in self.capabilities:
+            options += " BODY=8BITMIME"
+        if envelope.utf8:
+            options += " SMTPUTF8"
+        for option in self._allowed(envelope.mail_options):
+            if f" {option.partition('=')[0].upper()}" not in options:
+                options += f" {option}"
+        return f"MAIL FROM:<{envelope.sender}>{options}\r\n"
+
+    def _rcpt(self, envelope: Envelope, recipient: str) -> str:
+        options = "".join([f" {option}" for option in self._allowed(envelope.rcpt_options)])
+        return f"RCPT TO:<{recipient}>{options}\r\n"
+
+    def content(self, wire: bytes) -> bytes:
+        """The content, as :func:`to_wire` made it."""
+        if self._sent:
+            raise RuntimeError("the content before the reply to DATA")
+        self._register(Command.CONTENT)
+        return wire
+
+    def auth(self, mechanism: str, username: str, password: str) -> bytes:
+        """AUTH, with the first response where the mechanism and the line's length allow it."""
+        self._responses = sasl_responses(mechanism, username, password)
+        argument = mechanism
+        if mechanism in _CLIENT_FIRST:
+            longer = f"{mechanism} {self._responses[0]}"
+            if len(f"AUTH {longer}\r\n") <= MAX_COMMAND:
+                argument = longer
+                self._responses = []
+        return self.send(Command.AUTH, argument)
+
+    def respond(self) -> bytes:
+        """The answer to a challenge, or the "*" that gives up (RFC 4954 §4) when all was said."""
+        if not self._responses:
+            return self.send(Command.CANCEL, "*")
+        return self.send(Command.RESPONSE, self._responses.pop(0))
+
+    def secured(self) -> None:
+        """TLS stands: what was announced in the clear is forgotten (RFC 3207 §4.2)."""
+        if self.state is not State.HANDSHAKE:
+            raise RuntimeError("TLS without STARTTLS")
+        self.state = self._ahead = State.GREETED
+        self.capabilities = {}
+
+    def _register(self, *commands: Command) -> None:
+        """Note what is about to be sent, if it fits."""
+        if self._sent and not self.pipelining:
+            raise RuntimeError(f"{commands[0].name} ahead of a reply, without PIPELINING")
+        self._ahead = _state_after(self._ahead, commands)
+        self._sent.extend(commands)
+
+    def _allowed(self, options: tuple[str, ...]) -> Sequence[str]:
+        """Those that the server can take."""
+        if not options or "DSN" in self.capabilities:
+            return options
+        return [option for option in options if option.partition("=")[0].upper() not in _DSN]
+
+
+@lru_cache
+def _state_after(state: State, commands: tuple[Command, ...]) -> State:
+    """Where the commands lead if all of them succeed.
+
+    :raises RuntimeError: one does not fit where it stands.
+    """
+    for command in commands:
+        replies = STEPS[state].get(command, {})
+        following = replies.get(2) or replies.get(3)
+        if following is None:
+            raise RuntimeError(f"{command.name} does not fit after {state.name}")
+        state = following
+    return state
+
+
+def _capabilities(lines: Iterable[bytes]) -> dict[str, str]:
+    """EHLO's keywords. ``AUTH=LOGIN``, from before RFC 2554, counts as ``AUTH LOGIN``."""
+    found: dict[str, str] = {}
+    for line in lines:
+        text = line.decode("ascii", "replace").replace("AUTH=", "AUTH ", 1).strip()
+        keyword, _, parameters = text.partition(" ")
+        keyword = keyword.upper()
+        found[keyword] = f"{found.get(keyword, '')} {parameters}".strip()
+    return found

@@ -1,0 +1,268 @@
+"""One socket that speaks SMTP: bytes to asyncio, answers from the protocol, TLS, and patience that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from ..rules.outcomes import Kind, Outcome, Scope
+from ..rules.replies import Step, one_line
+from .smtp_protocol import ProtocolError, Reply, SmtpProtocol
+from .smtp_states import Command
+
+#: Seconds between two addresses of one host (RFC 8305 §5).
+_HAPPY_EYEBALLS = 0.25
+
+
+class Broken(Exception):
+    """The connection is of no further use.
+
+    :param outcome: what that means for a letter whose content had not left.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(str(outcome))
+        self.outcome = outcome
+
+
+def lost(text: str) -> Broken:
+    """The road failed, and may be there again later."""
+    return Broken(Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=one_line(text)))
+
+
+class Wire(asyncio.Protocol):
+    """A socket with an SMTP conversation on it. One coroutine reads from it at a time.
+
+    :param on_verdict: told of the reply to a content as soon as it is here, before any coroutine runs:
+        whoever waits for that letter may then have the next one ready when the connection goes on.
+    """
+
+    def __init__(self, on_verdict: Callable[[Reply], None]) -> None:
+        self.protocol = SmtpProtocol()
+        self._on_verdict = on_verdict
+        #: Why it is of no further use, once it is.
+        self.broken: Broken | None = None
+        #: Whether bytes wait here because the kernel does not take them yet.
+        self.paused = False
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._replies: deque[Reply] = deque()
+        self._waiter: asyncio.Future[bool] | None = None
+        self._wanted = 0  # replies, before the waiter is worth waking
+        self._patience = 0.0
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- what asyncio calls ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._use(cast(asyncio.Transport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._deadline = self._loop.time() + self._patience
+        try:
+            for reply in self.protocol.feed(data):
+                self._replies.append(reply)
+                if reply.command is Command.CONTENT:
+                    self._on_verdict(reply)
+                if reply.code == 421:
+                    self.abort(Broken(reply.meaning(Step.MAIL)))
+        except ProtocolError as error:
+            self.abort(lost(str(error)))
+        if len(self._replies) >= self._wanted:
+            self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        why = _reason(exc) if isinstance(exc, OSError) else "the server closed it"
+        self.abort(lost(f"connection lost: {why}"))
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.wake()
+
+    # -- what a connection calls -------------------------------------------------------------
+
+    @property
+    def local_address(self) -> str:
+        """This end's address as EHLO names it where there is no better name (RFC 5321 §4.1.3)."""
+        address = self._transport.get_extra_info("sockname")[0] if self._transport else "127.0.0.1"
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+    async def connect(self, host: str, port: int, seconds: float) -> None:
+        """:raises Broken: nobody was reached."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._loop.create_connection(
+                    lambda: self, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS
+                )
+        except TimeoutError:
+            raise lost(f"{host}:{port}: no connection within {seconds:g} s") from None
+        except OSError as error:
+            raise lost(f"{host}:{port}: {_reason(error)}") from error
+
+    async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
+        """Encrypt from here on.
+
+        :raises Broken: the handshake failed, or the server's certificate is not trusted.
+        """
+        self.check()
+        assert self._transport is not None
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                context,
+                server_hostname=host,
+                ssl_handshake_timeout=seconds,
+            )
+        except ssl.SSLCertVerificationError as error:
+            text = (
+                f"{host}: its certificate is not trusted: {error.verify_message}."
+                " Name its authority in MAIL_TLS_CA, or trust anyone by MAIL_TLS_VERIFY=False."
+            )
+            raise Broken(Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text)) from error
+        except OSError as error:
+            raise lost(f"{host}: TLS failed: {_reason(error)}") from error
+        self.check()
+        assert transport is not None
+        self._use(transport)
+
+    def write(self, *chunks: bytes) -> None:
+        """Send.
+
+        :raises Broken: nothing of it was sent.
+        """
+        self.check()
+        assert self._transport is not None
+        if chunks:
+            self._transport.writelines(chunks)
+        if self._transport.is_closing():
+            self.abort(lost("connection lost"))
+            self.check()
+
+    def check(self) -> None:
+        """:raises Broken: it is of no further use."""
+        if self.broken is not None:
+            raise self.broken
+
+    async def expect(self, count: int, seconds: float) -> None:
+        """Return when so many replies are here, or no more will come.
+
+        :param seconds: how long nothing at all may come.
+        """
+        while len(self._replies) < count and self.broken is None:
+            if not await self.wait(seconds, replies=count):
+                self.abort(lost(f"no reply within {seconds:g} s"))
+
+    def pop(self) -> Reply:
+        """The reply to the oldest command without one.
+
+        :raises Broken: it did not come.
+        """
+        if not self._replies:
+            self.check()
+        reply = self._replies.popleft()
+        # As the reply to a content 421 is a verdict on it; elsewhere it only ends the connection.
+        if reply.code == 421 and reply.command is not Command.CONTENT:
+            self.check()
+        return reply
+
+    async def answer(self, seconds: float) -> Reply:
+        """Await one reply.
+
+        :raises Broken: it will not come: the connection is lost, out of step, or too slow.
+        """
+        await self.expect(1, seconds)
+        return self.pop()
+
+    async def drain(self, seconds: float) -> None:
+        """Return when the kernel has taken everything, or there is a reply already.
+
+        :param seconds: how long nothing at all may move.
+        """
+        while self.paused and not self._replies and self.broken is None:
+            assert self._transport is not None
+            before = self._transport.get_write_buffer_size()
+            in_time = await self.wait(seconds)
+            if not in_time and self._transport.get_write_buffer_size() >= before:
+                self.abort(lost(f"the server took nothing for {seconds:g} s"))
+
+    async def wait(self, seconds: float, *, replies: int = 0) -> bool:
+        """Return when anything happens; False when nothing did in that time.
+
+        :param replies: so many have to be here before their coming counts.
+        """
+        self._patience, self._wanted = seconds, replies
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._arm()
+        self._waiter = self._loop.create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self, in_time: bool = True) -> None:
+        """Let whoever waits look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(in_time)
+
+    def abort(self, broken: Broken) -> None:
+        """Close at once; the first reason stays."""
+        if self.broken is not None:
+            return
+        self.broken = broken
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        self.wake()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        # No slack: `paused` then says whether the kernel, or TLS, has taken the last byte.
+        transport.set_write_buffer_limits(high=1, low=0)
+        if self.broken is not None:
+            transport.abort()
+
+    def _arm(self) -> None:
+        """One timer is pushed along lazily: setting one for each reply costs more than all else."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._arm()
+        else:
+            self.wake(in_time=False)
+
+
+def own_name() -> str:
+    """This machine's name where it is one that EHLO takes, else ""; asks no name server."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else ""
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, in the system's words; asyncio's own repeat every address."""
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return error.strerror or str(error)
+    number = error.errno
+    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(found[1])
+    return os.strerror(number) if number else str(error)

@@ -1,0 +1,352 @@
+"""The worker's rules, on a real outbox and with a transport that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from delivery.conftest import ACCEPTED, Answer, Road, accept, letter, put
+from flask_outbox.delivery.recorder import UNRECORDED
+from flask_outbox.delivery.worker import Worker, WorkerSettings
+from flask_outbox.ledger.file import DrainerLock
+from flask_outbox.ledger.reports import Reports
+from flask_outbox.ledger.store import Store
+from flask_outbox.mail.letter import Letter, Terms
+from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Report, Scope
+from flask_outbox.rules.retry import AT_MOST_ONCE, Plan, RetryPolicy
+from flask_outbox.transports.base import Clearance
+
+SETTINGS = WorkerSettings(drain_timeout=5, poll=0.05)
+DEFERRED = Outcome(Kind.DEFERRED, code=451)
+
+
+def worker(
+    store: Store, road: Road, settings: WorkerSettings = SETTINGS, **options: object
+) -> Worker:
+    assert store.path is not None
+    return Worker(
+        store,
+        road.courier(),
+        settings,
+        policy=RetryPolicy(),
+        lock=DrainerLock(store.path, external=True),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def drain(store: Store, road: Road, settings: WorkerSettings = SETTINGS, **options: object) -> None:
+    """Run a worker until nothing is due."""
+
+    async def run() -> None:
+        one = worker(store, road, settings, **options)
+        one.finish()
+        await one.run()
+
+    asyncio.run(run())
+
+
+def states(store: Store) -> dict[str, int]:
+    return {
+        state: count for state, count in Reports(store).status(time.time()).counts.items() if count
+    }
+
+
+def make_due(store: Store) -> None:
+    """As if the time of the next try had come."""
+    assert store.path is not None
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE mail_delivery SET due = 0 WHERE state = 'queued'")
+
+
+def always(outcome: Outcome) -> Answer:
+    async def answer(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        return Report.of(to, outcome)
+
+    return answer
+
+
+def test_everything_due_is_delivered_once(store: Store) -> None:
+    put(store, *(letter(number) for number in range(50)))
+    road = Road()
+    drain(store, road)
+    assert sorted(id for id, _ in road.carried) == [f"{number:032x}" for number in range(50)]
+    assert states(store) == {"sent": 50}
+
+
+def test_no_more_is_in_hand_than_the_transport_takes(store: Store) -> None:
+    put(store, *(letter(number) for number in range(50)))
+    road = Road(concurrency=6)
+    drain(store, road)
+    assert road.most_in_hand == 6
+
+
+def test_what_is_due_later_stays(store: Store) -> None:
+    put(store, letter(1), terms=Terms(due=time.time() + 60))
+    road = Road()
+    drain(store, road)
+    assert road.carried == []
+
+
+def test_what_is_deferred_is_due_again_by_the_schedule(store: Store) -> None:
+    put(store, letter(1))
+    drain(store, Road(always(DEFERRED)))
+    view = Reports(store).get(letter(1).id)
+    assert view is not None
+    assert (view.state, view.tries) == ("retrying", 1)
+    assert 20 < view.due - time.time() < 40
+
+
+def test_a_retry_reaches_only_who_is_still_open(store: Store) -> None:
+    put(store, letter(1, "a@example.org", "b@example.org", "c@example.org"))
+
+    async def mixed(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        refused = Outcome(Kind.REFUSED, code=550)
+        return Report(dict(zip(to, (ACCEPTED, DEFERRED, refused), strict=True)))
+
+    drain(store, Road(mixed))
+    make_due(store)
+    road = Road()
+    drain(store, road)
+    assert road.carried == [(letter(1).id, ("b@example.org",))]
+
+
+def test_high_priority_goes_before_what_was_there_first(store: Store) -> None:
+    put(store, *(letter(number) for number in range(30)), terms=Terms(priority=2))
+    put(store, letter(99), terms=Terms(priority=0))
+    road = Road(concurrency=2)
+    drain(store, road)
+    assert letter(99).id in [id for id, _ in road.carried[:2]]
+
+
+def test_a_wrong_password_pauses_the_transport_and_touches_no_other_letter(store: Store) -> None:
+    put(store, *(letter(number) for number in range(5)))
+    refused = Outcome(Kind.REFUSED, Scope.ACCOUNT, code=535, text="wrong password")
+    road = Road(always(refused), concurrency=1)
+    drain(store, road)
+    status = Reports(store).status(time.time())
+    assert len(road.carried) == 1
+    assert status.paused == {"default": "535 wrong password"}
+    assert states(store) == {"queued": 4, "scheduled": 1}
+
+
+def test_the_next_worker_opens_what_a_worker_had_paused(store: Store) -> None:
+    put(store, letter(1), letter(2))
+    store.pause("default", "535 wrong password", by="worker")
+    drain(store, Road())
+    assert states(store) == {"sent": 2}
+
+
+def test_what_a_person_paused_stays_paused(store: Store) -> None:
+    put(store, letter(1))
+    store.pause("default", "by hand", by="person")
+    road = Road()
+    drain(store, road)
+    assert road.carried == []
+
+
+def test_no_content_leaves_while_too_many_results_wait_for_their_commit(store: Store) -> None:
+    """With the database away, at most the bound and what was already past the gate is sent."""
+    put(store, *(letter(number) for number in range(200)))
+    left: list[str] = []
+
+    async def note(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        report = await accept(letter, to, clearance)
+        if report:
+            left.append(letter.id)
+        return report
+
+    async def run() -> int:
+        one = worker(store, Road(note, concurrency=4))
+        finish, away = store.finish, asyncio.Event()
+
+        def fail(results: object, now: float) -> set[int]:
+            raise OSError("the database is away")
+
+        store.finish = fail  # type: ignore[method-assign]
+        running = asyncio.create_task(one.run())
+        seen = -1
+        while seen != len(left) or seen < UNRECORDED:
+            seen = len(left)
+            await asyncio.sleep(0.3)
+        store.finish = finish  # type: ignore[method-assign]
+        one.finish()
+        await running
+        assert not away.is_set()
+        return seen
+
+    assert UNRECORDED <= asyncio.run(run()) <= UNRECORDED + 4
+    assert states(store) == {"sent": 200}
+    assert len(left) == 200
+
+
+def test_told_to_stop_it_finishes_what_is_being_sent_and_gives_the_rest_back(store: Store) -> None:
+    put(store, *(letter(number) for number in range(20)))
+    started: list[str] = []
+
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def slow(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+            started.append(letter.id)
+            await release.wait()
+            return Report.of(to, ACCEPTED)
+
+        one = worker(store, Road(slow, concurrency=4))
+        running = asyncio.create_task(one.run())
+        while len(started) < 4:
+            await asyncio.sleep(0)
+        one.stop()
+        release.set()
+        await running
+
+    asyncio.run(run())
+    assert len(started) == 4
+    assert states(store) == {"sent": 4, "queued": 16}
+
+
+def test_what_does_not_finish_in_time_is_given_back(store: Store) -> None:
+    put(store, letter(1))
+    settings = replace(SETTINGS, drain_timeout=0.05)
+
+    async def run() -> None:
+        started = asyncio.Event()
+
+        async def endless(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+            started.set()
+            await asyncio.Event().wait()
+            return Report()
+
+        one = worker(store, Road(endless), settings)
+        running = asyncio.create_task(one.run())
+        await started.wait()
+        one.stop()
+        await running
+
+    asyncio.run(run())
+    assert states(store) == {"queued": 1}
+
+
+def test_a_bug_in_a_transport_is_one_failed_try_and_the_worker_goes_on(store: Store) -> None:
+    put(store, letter(1), letter(2))
+
+    async def broken(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        if letter.id.endswith("1"):
+            raise ZeroDivisionError
+        return await accept(letter, to, clearance)
+
+    drain(store, Road(broken))
+    assert states(store) == {"sent": 1, "retrying": 1}
+
+
+def test_at_most_once_a_lost_answer_becomes_uncertain(store: Store) -> None:
+    put(store, letter(1), terms=Terms(guarantee=AT_MOST_ONCE))
+
+    async def lost(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        assert await clearance.content()
+        return Report.of(to, Outcome(Kind.UNKNOWN, Scope.TRANSPORT, Phase.AFTER))
+
+    road = Road(lost)
+    drain(store, road)
+    drain(store, road)
+    assert len(road.carried) == 1
+    assert states(store) == {"uncertain": 1}
+
+
+def test_a_lost_lease_lets_no_content_leave(store: Store) -> None:
+    put(store, letter(1))
+    cleared: list[bool] = []
+
+    async def late(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        store.rescue_all(time.time())
+        while clearance.valid():
+            await asyncio.sleep(0.01)
+        cleared.append(await clearance.content())
+        return Report()
+
+    async def run() -> None:
+        one = worker(store, Road(late), replace(SETTINGS, heartbeat=0.05))
+        running = asyncio.create_task(one.run())
+        while not cleared:
+            await asyncio.sleep(0.01)
+        one.stop()
+        await running
+
+    asyncio.run(run())
+    assert cleared[0] is False
+
+
+def test_watchers_hear_of_each_try_after_it_is_recorded(store: Store) -> None:
+    put(store, letter(1), letter(2))
+    heard: list[tuple[str, str, dict[str, int]]] = []
+
+    def watch(letter: Letter, report: Report, plan: Plan) -> None:
+        heard.append((letter.id, str(plan.state), states(store)))
+
+    drain(store, Road(), watchers=[watch])
+    assert sorted((id, state) for id, state, _ in heard) == [
+        (letter(1).id, "sent"),
+        (letter(2).id, "sent"),
+    ]
+    assert all(seen["sent"] >= 1 for _, _, seen in heard)
+
+
+def test_a_watcher_that_fails_stops_nothing(store: Store) -> None:
+    put(store, letter(1), letter(2))
+
+    def watch(letter: Letter, report: Report, plan: Plan) -> None:
+        raise ZeroDivisionError
+
+    drain(store, Road(), watchers=[watch])
+    assert states(store) == {"sent": 2}
+
+
+def test_one_drainer_a_file_the_other_stands_by_and_takes_over(store: Store) -> None:
+    assert store.path is not None
+    lock = DrainerLock(store.path, external=True)
+    assert lock.acquire()
+    put(store, letter(1))
+
+    async def run() -> list[int]:
+        road = Road()
+        one = worker(store, road)
+        running = asyncio.create_task(one.run())
+        await asyncio.sleep(0.2)
+        before = len(road.carried)
+        lock.release()
+        while not road.carried:
+            await asyncio.sleep(0.01)
+        one.stop()
+        await running
+        return [before, len(road.carried)]
+
+    assert asyncio.run(run()) == [0, 1]
+
+
+def test_an_idle_worker_looks_once_a_poll(store: Store) -> None:
+    store.check_schema()
+    looks: list[float] = []
+    agenda: Callable[[float], list[object]] = store.agenda  # type: ignore[assignment]
+
+    def count(now: float) -> list[object]:
+        looks.append(now)
+        return agenda(now)
+
+    store.agenda = count  # type: ignore[method-assign, assignment]
+
+    async def run() -> None:
+        one = worker(store, Road(), replace(SETTINGS, poll=0.5))
+        running = asyncio.create_task(one.run())
+        while not looks:
+            await asyncio.sleep(0.01)
+        first = looks[0]
+        while len(looks) < 3:
+            await asyncio.sleep(0.01)
+        assert looks[2] - first >= 0.9
+        one.stop()
+        await running
+
+    asyncio.run(run())

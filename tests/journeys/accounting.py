@@ -1,0 +1,109 @@
+"""An SMTP server that accounts for every message by its Message-ID, in a thread of the test's own process.
+
+A message counts from the moment its final dot was read, whether or not the reply reaches anyone: that is what a
+recipient would have got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+_MESSAGE_ID = re.compile(rb"^Message-ID: (<[^>]+>)", re.MULTILINE | re.IGNORECASE)
+
+
+class AccountingServer:
+    """Takes everything.
+
+    :param on_content: called in the server's thread after a final dot was read and before the reply is written,
+        with the number of messages so far.
+    """
+
+    def __init__(self, on_content: Callable[[int], None] = lambda count: None) -> None:
+        self.on_content = on_content
+        #: Message-ID -> the digest of each copy.
+        self.copies: defaultdict[str, list[str]] = defaultdict(list)
+        self.count = 0
+        self.connections = 0
+        self.most_connections = 0
+        self.port = 0
+        self._changed = threading.Condition()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(10):
+            raise RuntimeError("the accounting server did not start")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    def wait_for(self, messages: int, deadline: float = 60.0) -> None:
+        """Return once so many different messages are here."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.copies) >= messages, deadline):
+                raise TimeoutError(
+                    f"{len(self.copies)} of {messages} messages within {deadline:g} s"
+                )
+
+    @property
+    def duplicates(self) -> int:
+        """Copies beyond the first of each message."""
+        return sum(len(copies) - 1 for copies in self.copies.values())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, limit=1 << 20)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._ended.wait()
+        server.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.most_connections = max(self.most_connections, self.connections)
+        try:
+            writer.write(b"220 accounting.example ESMTP\r\n")
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                if verb == b"DATA":
+                    writer.write(b"354 go on\r\n")
+                    self._account(await reader.readuntil(b"\r\n.\r\n"))
+                    writer.write(b"250 2.0.0 Ok\r\n")
+                elif verb == b"EHLO":
+                    writer.write(b"250-accounting.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+                elif verb == b"QUIT":
+                    writer.write(b"221 bye\r\n")
+                    break
+                else:
+                    writer.write(b"250 Ok\r\n")
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            return  # the client was killed, or the test is over
+        finally:
+            self.connections -= 1
+            writer.close()
+
+    def _account(self, content: bytes) -> None:
+        found = _MESSAGE_ID.search(content)
+        message_id = found[1].decode() if found else "(none)"
+        with self._changed:
+            self.count += 1
+            self.copies[message_id].append(hashlib.sha256(content).hexdigest())
+            self._changed.notify_all()
+        self.on_content(self.count)

@@ -1,0 +1,308 @@
+"""The connections: how the file is made, what it is set to, what its refusals say, and forks."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, update
+
+from flask_outbox.errors import ConfigurationError, OutboxError, OutboxFileError, SchemaError
+from flask_outbox.ledger import engine, tables
+from flask_outbox.ledger.engine import Database
+from flask_outbox.ledger.reports import Reports
+from flask_outbox.ledger.store import Store
+from flask_outbox.mail.letter import Terms
+from ledger.conftest import NOW, claim, ids, letter, put
+
+NOBODY = 65_534
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As a user whom the system refuses something, also where the tests run as root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def open_folder(store: Store) -> Iterator[Path]:
+    """A folder that every user reaches; and all modules are loaded, which a plain user might not be able to read."""
+    put(store, 1)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def pragma(store: Store, name: str, *, durable: bool = False) -> object:
+    with store.database.transaction(durable=durable) as connection:
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+
+
+# -- the URL ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("no url", "must be a database URL"),
+        ("oracle://host/db", "must name a SQLite or PostgreSQL database"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "must name a file"),
+    ],
+)
+def test_a_url_that_no_outbox_can_use_names_the_setting(url: str, what: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'MAIL_OUTBOX_URL' {what}"):
+        Database(url)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match="needs the package 'psycopg'"):
+        Database("postgresql+psycopg://host/db")
+
+
+# -- the file --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_made_at_first_use_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder" / "outbox.sqlite"
+    store = Store(f"sqlite:///{path}")
+    put(store, 1)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    store.dispose()
+
+
+def test_a_file_is_set_to_what_an_outbox_needs(store: Store) -> None:
+    assert pragma(store, "journal_mode") == "wal"
+    assert pragma(store, "auto_vacuum") == 2  # incremental
+    assert pragma(store, "journal_size_limit") == 16 * 2**20
+    assert pragma(store, "busy_timeout") == 10_000
+    assert pragma(store, "synchronous") == 1  # normal
+    assert pragma(store, "synchronous", durable=True) == 2  # full
+    with store.database.sending() as line:
+        assert list(line.exec_driver_sql("PRAGMA synchronous")) == [(2,)]
+
+
+def test_making_the_tables_again_changes_nothing(store: Store) -> None:
+    put(store, 1)
+    store.create_schema()
+    assert ids(claim(store)) == [1]
+
+
+def test_tables_of_another_version_are_refused(store: Store) -> None:
+    with store.database.transaction() as connection:
+        connection.execute(update(tables.schema).values(version=99))
+    store.dispose()
+    with pytest.raises(SchemaError, match="version 99, this Flask-Outbox needs 1"):
+        store.check_schema()
+
+
+def test_a_server_database_without_tables_names_the_command_that_makes_them(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/outbox.sqlite")
+    database.path = None  # as for a server: nothing is made by itself
+    with pytest.raises(SchemaError, match="run 'flask mail init-db'"):
+        database.check_schema()
+    database.create_schema()
+    database.check_schema()
+    database.dispose()
+
+
+def test_eight_processes_start_on_one_fresh_file_at_the_same_moment(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from ledger.conftest import put
+from flask_outbox.ledger.store import Store
+store = Store("sqlite:///{tmp_path}/folder/outbox.sqlite")
+print("ready", flush=True)
+sys.stdin.readline()
+put(store, *range(int(sys.argv[1]), int(sys.argv[1]) + 5))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, str(100 * number)],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for number in range(8)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        assert process.communicate() == ("", "")
+    store = Store(f"sqlite:///{tmp_path}/folder/outbox.sqlite")
+    assert len(claim(store)) == 40
+    store.dispose()
+
+
+# -- refusals --------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_cure(open_folder: Path) -> None:
+    open_folder.chmod(0o555)
+    store = Store(f"sqlite:///{open_folder}/outbox.sqlite")
+    with unprivileged(), pytest.raises(OutboxFileError, match="Permission denied") as caught:
+        put(store, 1)
+    assert str(open_folder / "outbox.sqlite") in str(caught.value)
+    assert "MAIL_OUTBOX_URL" in str(caught.value)
+
+
+def test_a_file_of_another_user_is_named_with_the_cure(open_folder: Path) -> None:
+    path = open_folder / "outbox.sqlite"
+    path.touch(mode=0o400)
+    path.chmod(0o000)
+    store = Store(f"sqlite:///{path}")
+    with unprivileged(), pytest.raises(OutboxFileError, match="unable to open") as caught:
+        put(store, 1)
+    assert f"{path} cannot be used" in str(caught.value)
+    assert "Let the process's user read and write the file and its folder." in str(caught.value)
+
+
+def test_a_lock_of_another_user_is_named_with_the_cure(open_folder: Path) -> None:
+    lock = open_folder / "outbox.sqlite-init.lock"
+    lock.touch()
+    lock.chmod(0o000)
+    store = Store(f"sqlite:///{open_folder}/outbox.sqlite")
+    with unprivileged(), pytest.raises(OutboxFileError, match="must belong to the user"):
+        put(store, 1)
+
+
+def test_a_file_that_is_no_database_is_named_with_the_cure(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    path.write_bytes(b"no database" * 1_000)
+    store = Store(f"sqlite:///{path}")
+    with pytest.raises(OutboxFileError, match="file is not a database") as caught:
+        put(store, 1)
+    assert str(path) in str(caught.value)
+    assert "Move the file away" in str(caught.value)
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outbox.sqlite").mkdir()
+    with pytest.raises(OutboxFileError, match="is not a file"):
+        put(Store(f"sqlite:///{tmp_path}/outbox.sqlite"), 1)
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_stored(store: Store) -> None:
+    def fill(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # as many as there are
+
+    put(store, 1)
+    durable = store.database._ready().durable
+    event.listen(durable, "checkout", fill)
+    with pytest.raises(OutboxFileError, match=r"disk is full. Free space on its disk."):
+        store.add([(letter(2), Terms()), (letter(3, attached=[bytes(100_000)]), Terms())], NOW)
+    event.remove(durable, "checkout", fill)
+    store.dispose()
+    assert ids(claim(store)) == [1]
+
+
+def test_a_file_that_stays_locked_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY", 0.01)
+    put(store, 1)
+    store.dispose()
+    with closing(sqlite3.connect(str(store.path))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutboxFileError, match=r"database is locked. Another process kept it"):
+            claim(store)
+
+
+def test_any_other_refusal_is_an_outbox_error(store: Store) -> None:
+    put(store, 1)
+    with pytest.raises(OutboxError, match="UNIQUE constraint failed"):
+        put(store, 1)
+
+
+def test_sqlite_that_is_too_old_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
+    with pytest.raises(OutboxError, match=r"needs SQLite 3\.33 or newer"):
+        put(store, 1)
+
+
+# -- transactions ----------------------------------------------------------------------------------------------
+
+
+def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
+    def fail() -> None:
+        with store.database.transaction() as connection:
+            store.enqueue(connection, [(letter(1), Terms())], NOW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert claim(store) == []
+
+
+def test_a_snapshot_sees_one_moment(store: Store) -> None:
+    counted = "SELECT count(*) FROM mail_letter"
+    put(store, 1)
+    with store.database.snapshot() as connection:
+        assert connection.exec_driver_sql(counted).scalar_one() == 1
+        put(store, 2)
+        assert connection.exec_driver_sql(counted).scalar_one() == 1
+    with store.database.snapshot() as connection:
+        assert connection.exec_driver_sql(counted).scalar_one() == 2
+
+
+# -- forks -----------------------------------------------------------------------------------------------------
+
+FORK = """
+import gc, os, sys
+from ledger.conftest import claim, ids, put
+from flask_outbox.ledger import engine
+from flask_outbox.ledger.store import Store
+path = sys.argv[1]
+store = Store(f"sqlite:///{path}")
+put(store, 1)
+inherited = store.database._engines
+inode = os.stat(path).st_ino
+files = lambda: sorted(n for n in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{n}") == path)
+opened = files()
+pid = os.fork()
+if pid == 0:
+    gc.collect()
+    assert files() == opened, "closed in the child"
+    put(store, 2)
+    assert store.database._engines is not inherited
+    assert set(opened) < set(files()), "used in the child"
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert store.database._engines is inherited
+put(store, 3)
+assert ids(claim(store)) == [1, 2, 3]
+assert os.path.exists(f"{path}-wal")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
+def test_a_forked_child_opens_its_own_connections_and_leaves_its_parents_alone(
+    store: Store,
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-W", "error", "-c", FORK, str(store.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(Reports(store).list()) == 3

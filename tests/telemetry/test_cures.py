@@ -1,0 +1,38 @@
+"""What a beginner is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Scope
+from flask_outbox.telemetry.cures import cure
+
+
+@pytest.mark.parametrize(
+    ("outcome", "setting"),
+    [
+        (Outcome(Kind.REFUSED, Scope.ACCOUNT, code=535), "MAIL_PASSWORD"),
+        (Outcome(Kind.REFUSED, Scope.ACCOUNT, code=550), "MAIL_DEFAULT_SENDER"),
+        (
+            Outcome(Kind.REFUSED, Scope.TRANSPORT, text="certificate verify failed: self-signed"),
+            "MAIL_TLS_CA",
+        ),
+        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Connection refused"), "MAIL_PORT"),
+        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no answer in time"), "MAIL_SERVER"),
+        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'x' is"), "MAIL_URL"),
+    ],
+)
+def test_a_failure_that_a_setting_mends_names_it(outcome: Outcome, setting: str) -> None:
+    assert setting in cure(outcome)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(Kind.ACCEPTED, code=250),
+        Outcome(Kind.REFUSED, Scope.RECIPIENT, code=550),
+        Outcome(Kind.UNKNOWN, Scope.TRANSPORT, Phase.AFTER),
+    ],
+)
+def test_where_no_setting_helps_nothing_is_said(outcome: Outcome) -> None:
+    assert cure(outcome, prefix=" -- ") == ""

@@ -1,0 +1,108 @@
+"""Everything that `./dev test` checks, each step with its time; `./dev lint` is the first part of it.
+
+Short steps run two at a time and are printed when they end; the tests run last, before everyone's eyes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import pythons
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
+
+LINT = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy --strict": ["mypy", "--strict"],
+    "pyright": ["pyright"],
+    "public types": ["python", "tools/public_types.py"],
+    "import contracts": ["lint-imports", "--no-cache"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a step ended."""
+
+    name: str
+    passed: bool
+    seconds: float
+    output: str = ""
+
+    def __str__(self) -> str:
+        return f"{'ok    ' if self.passed else 'FAILED'} {self.name}  {self.seconds:.1f} s"
+
+
+def run(name: str, command: list[str]) -> Result:
+    """Run a step and keep what it prints."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [str(PROGRAMS / command[0]), *command[1:]],
+        cwd=ROOT,
+        # pyright asks the first Python on PATH what is installed.
+        env={**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Result(name, done.returncode == 0, time.monotonic() - start, done.stdout)
+
+
+def run_all(steps: dict[str, list[str]]) -> Iterator[Result]:
+    """Run the steps, two at a time; what a failed one printed is shown."""
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run, name, command) for name, command in steps.items()]
+        for future in as_completed(running):
+            result = future.result()
+            print(result if result.passed else f"{result}\n{result.output}", flush=True)
+            yield result
+
+
+def run_tests() -> Result:
+    """Run pytest, seen by everyone."""
+    start = time.monotonic()
+    workers = str(min(os.cpu_count() or 1, 4))
+    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "worksteal"]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+    return Result("pytest", done.returncode == 0, time.monotonic() - start)
+
+
+def servers_not_here() -> list[str]:
+    """What the tests' plugin noted down (tests/servers/plugin.py)."""
+    noted = ROOT / ".pytest_cache/v/servers/not-run"
+    lines: list[str] = json.loads(noted.read_text()) if noted.exists() else []
+    return lines
+
+
+def main() -> int:
+    """Run what the command line asks for: "lint", or everything."""
+    if sys.argv[1:] == ["lint"]:
+        results = list(run_all(LINT))
+        return int(not all(result.passed for result in results))
+    here, absent = pythons.others()
+    steps = LINT | {"the wheel": ["python", "tools/try_wheel.py"]}
+    for version, python in here.items():
+        steps[f"Python {version}"] = ["python", "tools/pythons.py", version, python]
+    results = [*run_all(steps), run_tests()]
+    failed = [result.name for result in results if not result.passed]
+    print(*results, sep="\n")
+    missing = [f"Python {version} is not here: pyenv install {version}" for version in absent]
+    for line in servers_not_here() + missing:
+        print(f"NOT RUN: {line}")
+    print(f"FAILED: {', '.join(failed)}" if failed else "Everything passed.")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+# The real servers that tests and benchmarks talk to. Sourced by ./dev. What is missing afterwards, the tests list.
+
+# ensure_servers NAME...: postfix, chromium, redis.
+ensure_servers() {
+    PATH=$PATH:/usr/sbin:$PWD/.servers/bin
+    export PATH
+    on_debian || return 0
+    if is_root; then
+        install_servers "$@"
+    else
+        unpack_servers "$@"
+    fi
+}
+
+install_servers() {
+    missing=
+    for package in $(packages_of "$@"); do
+        dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            missing="$missing $package"
+    done
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || install_packages $missing || say "could not install$missing"
+}
+
+packages_of() {
+    for server; do
+        case $server in
+        postfix) echo postfix libsasl2-modules sasl2-bin ;;
+        chromium) echo chromium ;;
+        redis) echo redis-server ;;
+        esac
+    done
+}
+
+# Postfix itself wants root; its smtp-sink and smtp-source do not.
+unpack_servers() {
+    for server; do
+        case $server in
+        postfix) unpack_server postfix usr/sbin/smtp-source usr/sbin/smtp-sink ;;
+        chromium) unpack_server chromium usr/lib/chromium/chromium ;;
+        redis) unpack_server redis-server usr/bin/redis-server ;;
+        esac
+    done
+}
+
+# unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.
+unpack_server() {
+    package=$1
+    shift
+    for program; do
+        command -v "$(basename "$program")" >/dev/null || {
+            unpack_packages "$package" || { say "could not unpack $package" && return; }
+            break
+        }
+    done
+    mkdir -p .servers/bin
+    for program; do
+        wrapper=.servers/bin/$(basename "$program")
+        [ ! -e "$unpacked/$program" ] || [ -e "$wrapper" ] || write_wrapper "$unpacked/$program" "$wrapper"
+    done
+}
+
+write_wrapper() {
+    lib=$unpacked/usr/lib/$(multiarch)
+    cat >.servers/fonts.conf <<EOF
+<fontconfig><dir>$unpacked/usr/share/fonts</dir><cachedir>$PWD/.servers/fonts</cachedir></fontconfig>
+EOF
+    cat >"$2" <<EOF
+#!/bin/sh
+export LD_LIBRARY_PATH="$lib:$unpacked/lib/$(multiarch):$lib/pulseaudio:$unpacked/usr/lib/postfix"
+export FONTCONFIG_FILE="$PWD/.servers/fonts.conf"
+exec "$1" "\$@"
+EOF
+    chmod 755 "$2"
+}

@@ -18,6 +18,7 @@ from .pythons import finished, running
 from .scale import Scale
 from .services import Sink, folder
 from .table import Gate, Row, megabytes, seconds
+from .with_flask_outbox import WORKER
 
 #: Letters a claim takes: as many as a worker with ten connections has room for.
 _CLAIM = 20
@@ -74,8 +75,7 @@ def _memory(scale: Scale, room: Path, outbox: Path) -> Row:
     """The most that ``flask mail worker`` ever had while it drained, beside what it has before it does anything."""
     with Sink(room, counting=True) as sink:
         environment = {"BENCH_OUTBOX": str(outbox), "BENCH_PORT": str(sink.port)}
-        command = ["-m", "flask", "--app", "benchmarks.with_flask_outbox", "mail", "worker"]
-        with running(command, environment, room / "worker.log") as worker:
+        with running(WORKER, environment, room / "worker.log") as worker:
             wait_until(
                 lambda: sink.count() >= scale.drained, f"{scale.drained} messages", deadline=120
             )

@@ -16,6 +16,7 @@ from .pythons import finished, running
 from .scale import Scale
 from .services import Sink, folder, redis
 from .table import Gate, Row, rate, seconds
+from .with_flask_outbox import WORKER
 
 CELERY = "Celery -c 2 + Flask-Mail"
 POST_OFFICE = "django-post_office"
@@ -40,15 +41,7 @@ def _ours(count: int) -> float:
     with folder() as room, Sink(room, counting=True) as sink:
         outbox = room / "outbox.sqlite"
         fill(outbox, 1, messages.HTML)
-        command = [
-            "-m",
-            "flask",
-            "--app",
-            "benchmarks.with_flask_outbox",
-            "mail",
-            "worker",
-            "--once",
-        ]
+        command = [*WORKER, "--once"]
         environment = {"BENCH_OUTBOX": str(outbox), "BENCH_PORT": str(sink.port)}
         start, _ = finished(command, environment)
         fill(outbox, count, messages.HTML)

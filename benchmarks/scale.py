@@ -40,8 +40,8 @@ QUICK = Scale(
     burst=0.02,
     smtp=400,
     drains=2,
-    drained=500,
-    drained_by_peers=300,
+    drained=2_000,
+    drained_by_peers=500,
     backlog=100_000,
     processes=5,
 )

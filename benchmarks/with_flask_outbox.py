@@ -16,6 +16,9 @@ from flask_outbox.mail.seal import SealDefaults, seal
 
 from . import messages
 
+#: Python's arguments for its worker; the environment tells it which outbox and which server.
+WORKER = ["-m", "flask", "--app", "benchmarks.with_flask_outbox", "mail", "worker"]
+
 
 def draft(fields: dict[str, Any], attached: bytes = b"") -> Message:
     """One of :mod:`.messages` as the view writes it."""
@@ -44,5 +47,6 @@ def application(outbox: Path, port: int) -> tuple[Flask, Mail]:
 
 
 def create_app() -> Flask:
-    """For ``flask --app benchmarks.with_flask_outbox mail worker``: the application, told by the environment."""
-    return application(Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"]))[0]
+    """For :data:`WORKER`: what :func:`application` makes."""
+    app, _ = application(Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"]))
+    return app

@@ -9,7 +9,15 @@ import pytest
 from flask import Flask
 
 from flask_outbox import ConfigurationError, Mail
-from flask_outbox._config import boolean, read, read_outbox_url, read_smtp, seconds
+from flask_outbox._config import (
+    boolean,
+    read,
+    read_outbox_url,
+    read_seal_defaults,
+    read_smtp,
+    seconds,
+)
+from flask_outbox.mail.address import Address
 from flask_outbox.transports.smtp import SmtpSettings
 
 
@@ -92,6 +100,16 @@ def test_init_app_names_the_setting_that_is_wrong(config: dict[str, Any], named:
     app.config.update(config)
     with pytest.raises(ConfigurationError, match=named):
         Mail(app)
+
+
+def test_bounces_may_go_nowhere() -> None:
+    assert read_seal_defaults({"MAIL_ENVELOPE_FROM": "<>"}).envelope_from == ""
+    assert read_seal_defaults({}).envelope_from is None
+
+
+def test_answers_may_go_elsewhere() -> None:
+    found = read_seal_defaults({"MAIL_REPLY_TO": ("Help", "help@example.org")}).reply_to
+    assert found == (Address("help@example.org", "Help"),)
 
 
 def test_no_error_shows_a_value() -> None:

@@ -11,11 +11,16 @@ ensure_environment() {
     [ ! -e "$stamp" ] || return 0
     say "installing$groups"
     trust_certificates
-    # -qq: a warning about somebody's own pip settings is not about this project.
     # shellcheck disable=SC2086
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes $(printf -- '-r %s ' $groups)
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    pip_install --require-hashes $(printf -- '-r %s ' $groups)
+    pip_install --no-deps --no-build-isolation --editable .
     touch "$stamp"
+}
+
+# A warning about somebody's own pip settings is not about this project; the log has it.
+pip_install() {
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --log .servers/pip.log "$@" ||
+        fail "pip could not install; .servers/pip.log says why"
 }
 
 make_environment() {

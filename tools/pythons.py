@@ -18,13 +18,17 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 #: A warning about somebody's own pip settings is not about this project.
 QUIET = ("-qq", "--disable-pip-version-check")
 
-#: The pure rooms (their bytes must be the same everywhere), the SQL, and the way through all of it.
+#: Everything in the package; what stays behind are servers, other processes and the tools around it.
 TESTS = (
     "tests/mail",
     "tests/rules",
     "tests/ledger",
     "tests/transports",
+    "tests/delivery",
     "tests/engines",
+    "tests/telemetry",
+    "tests/test_config.py",
+    "tests/test_extension.py",
     "tests/test_public_api.py",
 )
 

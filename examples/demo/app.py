@@ -33,6 +33,9 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flask_outbox import DeliveryError, Mail, Message, MessageError
 
+#: A page, or the fragments of it that change, by name.
+Shown = str | dict[str, str]
+
 mail = Mail()
 page = Blueprint("page", __name__)
 
@@ -65,13 +68,9 @@ def create_app() -> Flask:
     mail.init_app(app)
     app.extensions["demo"] = panels.Demo(mail, spool, folder)
     app.register_blueprint(page)
-    app.add_template_filter(panels.milliseconds)
-    app.add_template_filter(panels.seconds)
-    app.add_template_filter(panels.clock)
-    app.add_template_filter(panels.countdown)
-    app.add_template_global(MODES, "modes")
-    app.add_template_global(panels.TONES, "tones")
-    app.add_template_global(panels.STEPS, "steps")
+    for word in (panels.milliseconds, panels.seconds, panels.clock, panels.countdown):
+        app.add_template_filter(word)
+    app.jinja_env.globals.update(modes=MODES, tones=panels.TONES, steps=panels.STEPS)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # the page asks once a second
     return app
 
@@ -91,7 +90,7 @@ def send(sign_up: SignUp, number: int) -> None:
 
 
 @page.post("/")
-def sign_up() -> BaseResponse | tuple[str, int]:
+def sign_up() -> BaseResponse | tuple[Shown, int]:
     """The view whose time is taken: from Flask's first step for the request to its last."""
     form = request.form
     sign_up, wrong = read(form)
@@ -104,7 +103,7 @@ def sign_up() -> BaseResponse | tuple[str, int]:
                 sign_up.failure = f"The view gave up after {PATIENCE} s."
                 break
     except MessageError as error:
-        return show_index(form=form, wrong={"email": str(error)}), 422
+        return show_index(form=form, wrong={"email": str(error).removeprefix("recipients: ")}), 422
     except DeliveryError as error:
         sign_up.failure = str(error)
     g.sign_up = sign_up
@@ -142,13 +141,11 @@ def stop_the_clock(response: Response) -> Response:
 
 
 @page.get("/")
-def index() -> str | dict[str, str]:
+def index() -> Shown:
     return show_index(form=request.args)
 
 
-def show_index(
-    form: MultiDict[str, str], wrong: dict[str, str] | None = None
-) -> str | dict[str, str]:
+def show_index(form: MultiDict[str, str], wrong: dict[str, str] | None = None) -> Shown:
     """The first page; what was filled in stays filled in."""
     asked = demo().find(request.args.get("answer", ""))
     return show(
@@ -166,13 +163,13 @@ def show_index(
 
 
 @page.get("/messages/")
-def messages() -> str | dict[str, str]:
+def messages() -> Shown:
     rows = panels.rows(demo(), limit=100, opened=request.args.get("open", ""))
     return show("messages.html", ("messages",), rows=rows)
 
 
 @page.get("/messages/<key>")
-def message(key: str) -> str | dict[str, str]:
+def message(key: str) -> Shown:
     found = mail.get(key)
     if found is None:
         abort(404)
@@ -180,7 +177,7 @@ def message(key: str) -> str | dict[str, str]:
     return show("message.html", ("message",), row=row)
 
 
-def show(template: str, fragments: tuple[str, ...], **context: object) -> str | dict[str, str]:
+def show(template: str, fragments: tuple[str, ...], **context: object) -> Shown:
     """A page; or, asked for by the page itself, the fragments of it that change."""
     if request.accept_mimetypes.best != "application/json":
         return render_template(template, **context)
@@ -201,7 +198,7 @@ def health() -> dict[str, list[int]]:
 @page.post("/mail-server")
 def set_faults() -> BaseResponse:
     mode = request.form.get("mode", "")
-    delay = request.form.get("delay", 0, float) if mode == "slow" else 0
+    delay = request.form.get("delay", 0.0, float) if mode == "slow" else 0
     try:
         demo().spool.set_faults(Faults(mode, delay))
     except ValueError:
@@ -255,4 +252,5 @@ def set_headers(response: Response) -> Response:
 
 
 def demo() -> panels.Demo:
-    return current_app.extensions["demo"]
+    found: panels.Demo = current_app.extensions["demo"]
+    return found

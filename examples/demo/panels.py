@@ -285,18 +285,22 @@ def row(demo: Demo, view: MessageView, *, with_history: bool) -> Row:
 
 
 def history(demo: Demo, view: MessageView) -> list[Event]:
-    """What happened to a message, oldest first, seen from both ends."""
-    events = [(view.created, "calm", "Stored in the outbox", "")]
-    for attempt in view.attempts:
-        tone = {"accepted": "good", "refused": "bad"}.get(attempt.kind, "warn")
-        what = f"Attempt {attempt.number}: {attempt.kind}"
-        events.append((attempt.finished, tone, what, reply(attempt)))
+    """What happened to a message, oldest first, seen from both ends.
+
+    The outbox counts milliseconds; within one, the server has a mail before the worker knows it.
+    """
+    events = [(view.created, 0, "calm", "Stored in the outbox", "")]
     for copy, one in enumerate(copies(demo.spool, view.message_id), 1):
         what = (
             "The mail server has it" if copy == 1 else f"The mail server has it again, copy {copy}"
         )
-        events.append((one.time, "good", what, f"as number {one.number}, {one.size:,} bytes"))
-    return [Event(at - view.created, *rest) for at, *rest in sorted(events)]
+        at = int(one.time * 1000) / 1000
+        events.append((at, 1, "good", what, f"as number {one.number}, {one.size:,} bytes"))
+    for attempt in view.attempts:
+        tone = {"accepted": "good", "refused": "bad"}.get(attempt.kind, "warn")
+        what = f"Attempt {attempt.number}: {attempt.kind}"
+        events.append((attempt.finished, 2, tone, what, reply(attempt)))
+    return [Event(at - view.created, *rest) for at, _, *rest in sorted(events)]
 
 
 def reply(attempt: AttemptView) -> str:

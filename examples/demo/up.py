@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from control import PIPE, Condition, Order, Worker
 from spool import Spool
@@ -174,17 +174,14 @@ class Demo:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._orders, self._obey)
-        servers = [self._children["mail server"], self._children["web app"]]
-        ends = {asyncio.create_task(child.process.wait()): child for child in servers}
-        keeper = asyncio.create_task(self._keep_worker())
+        servers = (self._children["mail server"], self._children["web app"])
+        tasks = [asyncio.create_task(end(child)) for child in servers]
+        tasks.append(asyncio.create_task(self._keep_worker()))
         try:
-            done, _ = await asyncio.wait([*ends, keeper], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-                raise Failed(ends[task].last_words())
+            await asyncio.gather(*tasks)
         finally:
             loop.remove_reader(self._orders)
-            for task in [*ends, keeper]:
+            for task in tasks:
                 task.cancel()
 
     def _obey(self) -> None:
@@ -194,7 +191,7 @@ class Demo:
             elif not self._children["worker"].over:
                 self._children["worker"].process.kill()
 
-    async def _keep_worker(self) -> None:
+    async def _keep_worker(self) -> NoReturn:
         """Start the worker again: after a while where it was killed, when asked to in any case."""
         while True:
             worker = self._children["worker"]
@@ -244,6 +241,15 @@ async def until(child: Child, ready: Callable[[], bool]) -> None:
         await asyncio.sleep(0.05)
 
 
+async def end(child: Child) -> NoReturn:
+    """Wait for what must not happen: that a server ends.
+
+    :raises Failed: it did.
+    """
+    await child.process.wait()
+    raise Failed(child.last_words())
+
+
 def die_with(parent: int) -> Callable[[], None] | None:
     """What a new child does first so that it does not outlive its parent; Linux only."""
     if sys.platform != "linux":
@@ -265,7 +271,7 @@ def first_free(ports: range) -> int:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 sock.bind(("127.0.0.1", port))
-                return sock.getsockname()[1]
+                return int(sock.getsockname()[1])
     taken = " to ".join(dict.fromkeys((str(ports[0]), str(ports[-1]))))
     raise Failed(f"Taken by other programs: port {taken}. Choose one with --port.")
 

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
+from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec
 
 import click
@@ -83,19 +85,33 @@ def worker_command(once: bool) -> None:
 
 async def _work(wiring: Wiring, once: bool) -> None:
     courier, worker = wiring.make_worker()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(worker.stop))
     if once:
         worker.finish(_PATIENCE)
     click.echo("Draining what is due." if once else "The mail worker runs; Ctrl-C ends it.")
     try:
-        await worker.run()
+        with _told_by_signals(worker.stop):
+            await worker.run()
     finally:
         await courier.aclose()
     if not worker.drained:
         raise click.ClickException("Another worker drains this outbox and did not give way.")
     click.echo("The mail worker has ended.")
+
+
+@contextmanager
+def _told_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call ``stop`` on the running loop, also on Windows, where loops know no signals."""
+    loop = asyncio.get_running_loop()
+
+    def told(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    before = [(number, signal.signal(number, told)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _log_to_terminal() -> None:

@@ -24,7 +24,7 @@ from .delivery.process import Process
 from .engines.base import Engine
 from .engines.immediate import ImmediateEngine
 from .errors import ConfigurationError, MessageError
-from .mail.address import parse_address
+from .mail.address import Address, parse_address
 from .mail.letter import Letter
 from .mail.message import Message
 from .mail.seal import SealDefaults, seal
@@ -193,23 +193,28 @@ def _default_tls(host: str, port: int, username: str | None) -> str:
 
 def read_seal_defaults(config: Config) -> SealDefaults:
     """What a message takes over when it is sealed."""
-
-    def address(key: str) -> Any:
-        value = config.get(key)
-        if not value:
-            return None
-        try:
-            return parse_address(value, key)
-        except MessageError as error:
-            raise ConfigurationError(f"'{key}' must be one address: {error}") from error
-
-    envelope_from = address("MAIL_ENVELOPE_FROM")
+    reply_to = _address(config, "MAIL_REPLY_TO")
+    envelope_from = _address(config, "MAIL_ENVELOPE_FROM", null="<>")
     return SealDefaults(
-        sender=address("MAIL_DEFAULT_SENDER"),
+        sender=_address(config, "MAIL_DEFAULT_SENDER"),
         envelope_from=envelope_from.addr if envelope_from else None,
+        reply_to=(reply_to,) if reply_to else (),
         max_size=read(config, "MAIL_MAX_SIZE", int, 25_000_000),
         ascii_attachments=read(config, "MAIL_ASCII_ATTACHMENTS", boolean, False),
     )
+
+
+def _address(config: Config, key: str, null: str = "") -> Address | None:
+    """:param null: how the null path is written, where it is allowed."""
+    value = config.get(key)
+    if not value:
+        return None
+    if value == null:
+        return Address("")
+    try:
+        return parse_address(value, key)
+    except MessageError as error:
+        raise ConfigurationError(f"'{key}' must be one address. {error}") from error
 
 
 def read_outbox_url(app: Flask) -> str:

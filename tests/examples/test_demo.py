@@ -210,8 +210,8 @@ def page(chromium: Browser, demo: Demo) -> Iterator[Page]:
 def sign_up(page: Page, name: str, *, copies: str = "1", engine: str = "Outbox") -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("E-mail").fill("ada@example.org")
-    page.get_by_role("radio", name=engine).check(force=True)
-    page.get_by_role("radio", name=copies, exact=True).check(force=True)
+    page.get_by_role("radio", name=engine).check()
+    page.get_by_role("radio", name=copies, exact=True).check()
     page.get_by_role("button", name="Sign up").click()
 
 
@@ -276,6 +276,17 @@ def test_mail_sent_while_the_worker_is_dead_arrives_when_it_is_back(page: Page) 
     page.get_by_role("button", name="Start it now").click()
     expect(page.locator("#worker")).to_contain_text("Running")
     expect(page.locator("#answer")).to_contain_text("All 20 mails were there")
+
+
+def test_without_javascript_the_forms_work(chromium: Browser, demo: Demo) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(demo.url)
+    page.get_by_role("radio", name="Normal").check()
+    page.get_by_role("button", name="Apply").click()
+    sign_up(page, "Margaret")
+    expect(page.locator("#answer")).to_contain_text("The view took")
+    context.close()
 
 
 @pytest.mark.parametrize("path", ["", "messages/"])

@@ -110,3 +110,25 @@ def traced(store: Store) -> Callable[[], list[str]]:
         return [run for run, _ in groupby(words)]
 
     return statements
+
+
+@pytest.fixture
+def effort(store: Store) -> Callable[[Callable[[], object]], int]:
+    """How many instructions SQLite's machine needs for something: a cost that does not wobble."""
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+
+    def watch(connection: Connection, *_: object) -> None:
+        connection.set_progress_handler(one_more, 1)
+
+    event.listen(store.database._ready().relaxed, "checkout", watch)
+
+    def needed(action: Callable[[], object]) -> int:
+        before = done
+        action()
+        return done - before
+
+    return needed

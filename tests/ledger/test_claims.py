@@ -320,3 +320,43 @@ def test_a_claim_that_finds_nothing_is_one_statement(
 ) -> None:
     claim(store)
     assert [statement.split()[0] for statement in traced()] == ["BEGIN", "SELECT", "COMMIT"]
+
+
+Effort = Callable[[Callable[[], object]], int]
+
+
+def test_the_agenda_costs_the_same_however_many_letters_wait(store: Store, effort: Effort) -> None:
+    def agenda() -> int:
+        return effort(lambda: store.agenda(NOW))
+
+    put(store, 0)
+    put(store, 1, terms=Terms("other", 2))
+    agenda()
+    few = agenda()
+    put(store, *range(2, 1_000))
+    put(store, *range(1_000, 2_000), terms=Terms("other", 2))
+    assert agenda() == few
+
+
+def test_a_claim_costs_the_same_however_many_letters_wait(store: Store, effort: Effort) -> None:
+    def taken() -> int:
+        return effort(lambda: claim(store, 10))
+
+    put(store, *range(100, 140))
+    taken()
+    few = taken()
+    put(store, *range(140, 2_000))
+    assert taken() == few
+
+
+def test_a_claim_costs_the_same_behind_a_paused_lane(store: Store, effort: Effort) -> None:
+    def taken() -> int:
+        return effort(lambda: (store.agenda(NOW), claim(store, 10)))
+
+    put(store, 1, terms=Terms("a"))
+    put(store, *range(100, 150))
+    store.pause("a", "maintenance", by="person")
+    taken()
+    few = taken()
+    put(store, *range(1_000, 2_000), terms=Terms("a"))
+    assert taken() == few

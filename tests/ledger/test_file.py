@@ -101,7 +101,7 @@ def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_where_the_folder_belongs_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").touch()
-    with pytest.raises(OutboxFileError, match="outbox.sqlite cannot be made"):
+    with pytest.raises(OutboxFileError, match="its folder is not a folder"):
         prepare(tmp_path / "folder" / "outbox.sqlite")
 
 
@@ -121,7 +121,8 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> N
 @contextmanager
 def holding(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that runs the code with ``path`` and then lives until it is killed."""
-    head = "import os, sys\nfrom pathlib import Path\nfrom flask_outbox.ledger.file import *\npath = Path(sys.argv[1])\n"
+    head = "import os, sys\nfrom pathlib import Path\nfrom flask_outbox.ledger.file import *\n"
+    head += "path = Path(sys.argv[1])\n"
     tail = "\nprint('holds', flush=True)\nsys.stdin.read()\n"
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", head + code + tail, str(path)],

@@ -88,7 +88,7 @@ def letter(
     message: Message | None = None,
     /,
     *,
-    id: str = ID,  # noqa: A002 - the letter's word
+    id: str = ID,
     defaults: SealDefaults = DEFAULTS,
     **fields: object,
 ) -> Letter:

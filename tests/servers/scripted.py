@@ -5,8 +5,8 @@ done there instead::
 
     with ScriptedServer(script={"RCPT": ["550 5.1.1 Nobody", None], "CONTENT": DROP}) as server: ...
 
-A step is a command's verb, ``GREETING``, ``RESPONSE`` (in AUTH), ``MIDDLE`` (of a content) or ``CONTENT``. A value is done
-each time; a list is used up, one item a time; None is what the plain server does. A tuple is done in order.
+A step is a command's verb, ``GREETING``, ``RESPONSE`` (in AUTH), ``MIDDLE`` (of a content) or ``CONTENT``. A value
+is done each time; a list is used up, one item a time; None is what the plain server does. A tuple is done in order.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class _Conversation:
         self.heard = b""
         self.said = b""
         self.answered: list[str] = []
-        self.sender = ""
+        self.sender: str | None = None
         self.recipients: list[str] = []
 
     async def hold(self) -> None:
@@ -286,12 +286,13 @@ class _Conversation:
         return await self.line()
 
     async def on_mail(self, line: str) -> None:
-        self.sender, self.recipients = "", []
+        self.sender, self.recipients = None, []
         if await self.do("MAIL", "250 2.1.0 Sender ok") == 250:
             self.sender = _path(line)
 
     async def on_rcpt(self, line: str) -> None:
-        if await self.do("RCPT", "250 2.1.5 Recipient ok") == 250:
+        plain = "503 5.5.1 MAIL first" if self.sender is None else "250 2.1.5 Recipient ok"
+        if await self.do("RCPT", plain) == 250:
             self.recipients.append(_path(line))
 
     async def on_data(self, line: str) -> None:
@@ -309,11 +310,11 @@ class _Conversation:
         content = (content + b"\r\n").replace(b"\r\n.", b"\r\n")[2:]
         number = len(self.server.messages) + 1
         if await self.do("CONTENT", f"250 2.0.0 Ok: queued as {number:05X}") == 250:
-            self.server.messages.append(Message(self.sender, self.recipients, content))
-        self.sender, self.recipients = "", []
+            self.server.messages.append(Message(self.sender or "", self.recipients, content))
+        self.sender, self.recipients = None, []
 
     async def on_rset(self, line: str) -> None:
-        self.sender, self.recipients = "", []
+        self.sender, self.recipients = None, []
         await self.do("RSET", "250 2.0.0 Forgotten")
 
     async def on_quit(self, line: str) -> None:

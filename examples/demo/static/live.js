@@ -28,6 +28,7 @@
       if (known && known !== at) from.insertBefore(known, at);
       const here = known || (at && same(at, wanted) ? at : null);
       if (!here) {
+        if (wanted.localName === "li") wanted.classList.add("new");
         from.insertBefore(wanted, at);
       } else {
         if (here === at) at = at.nextSibling;

@@ -172,8 +172,8 @@ class Worker:
             return False
         try:
             await self._sql.run(self._begin)
-        except OutboxError:
-            logger.exception("the worker cannot use the outbox, it tries again")
+        except OutboxError as error:
+            logger.error("the worker cannot use the outbox and tries again: %s", error)
             self._release_lock()
             return False
         if self._bell is not None:
@@ -232,8 +232,8 @@ class Worker:
             self._wake.clear()
             try:
                 found = await self._claim_round()
-            except OutboxError:
-                logger.exception("the worker cannot claim, it tries again")
+            except OutboxError as error:
+                logger.error("the worker cannot claim and tries again: %s", error)
                 found = _Round(wait=self._settings.poll)
             if found.claimed:
                 continue
@@ -374,8 +374,8 @@ class Worker:
                 ours = await self._sql.run(
                     self._extend, [carriage.claim for carriage in carriages.values()]
                 )
-            except OutboxError:
-                logger.exception("the worker cannot extend its leases")
+            except OutboxError as error:
+                logger.error("the worker cannot extend its leases: %s", error)
                 continue
             for delivery_id, carriage in carriages.items():
                 if delivery_id in ours:

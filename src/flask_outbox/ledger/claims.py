@@ -19,6 +19,10 @@ from .statements import Statements
 logger = logging.getLogger("flask_outbox")
 
 
+#: What reading a stored letter raises that is damaged, or of a newer version.
+UNREADABLE = (ValueError, KeyError, TypeError)
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """A lane with live deliveries.
@@ -102,11 +106,11 @@ class Over:
     delivery: State | None = None
 
 
-EXPIRED = Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
-UNANSWERED = Over(
+_EXPIRED = Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
+_UNANSWERED = Over(
     "answer lost", "The content was sent, but the answer was lost.", RecipientState.UNCERTAIN
 )
-UNREADABLE = Over(
+_UNREADABLE = Over(
     "unreadable", "This version of Flask-Outbox cannot read it.", RecipientState.OPEN, State.HELD
 )
 
@@ -128,10 +132,10 @@ class _Taken:
     def over(self, now: int) -> Over | None:
         """Whether it must not be sent: sent perhaps and not to be sent twice, too late, or unreadable."""
         if self.row.content_started is not None and self.row.guarantee == AT_MOST_ONCE:
-            return UNANSWERED
+            return _UNANSWERED
         if self.row.expires is not None and self.row.expires <= now:
-            return EXPIRED
-        return UNREADABLE if self.letter is None else None
+            return _EXPIRED
+        return _UNREADABLE if self.letter is None else None
 
     def claim(self, letter: Letter, lease: Lease) -> Claim:
         row = self.row
@@ -184,7 +188,7 @@ class _Taken:
 def agenda(connection: Connection, sql: Statements, env: str, now: float) -> list[Lane]:
     """The lanes that have live deliveries."""
     found = sql.agenda(connection, env=env, now=millis(now))
-    return [Lane(row.lane, row.priority, seconds(row.due), bool(row.shut)) for row in found]
+    return [Lane(row.lane, row.priority, seconds(row.due), bool(row.closed)) for row in found]
 
 
 def take(
@@ -239,7 +243,7 @@ def _with_letters(
 def _read(letter_id: str, content: bytes | None, blobs: Mapping[str, bytes]) -> Letter | None:
     try:
         return None if content is None else Letter.from_json(content.decode(), blobs)
-    except (ValueError, TypeError, KeyError):
+    except UNREADABLE:
         # One that cannot be read must not keep back the others of its claim: it waits for a person.
         logger.exception("letter %s cannot be read, it is held", letter_id)
         return None

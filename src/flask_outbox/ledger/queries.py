@@ -7,8 +7,6 @@ by another state or by transport, which pass over every newer message that does 
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -56,34 +54,35 @@ CONDITIONS: dict[str, ColumnElement[bool]] = {
 }
 
 
-def _messages() -> Select[*tuple[Any, ...]]:
-    d = delivery.c
+def _messages(page: Select[int]) -> Executable:
+    """The messages of the deliveries with those ids, newest first."""
+    d, it = delivery.c, letter.c
+    which = page.subquery("page")
     shown = (d.letter_id, d.part, d.state, d.reason, d.transport, d.priority, d.due, d.expires)
-    about = (
-        letter.c.message_id,
-        letter.c.sender,
-        letter.c.subject,
-        letter.c.size,
-        letter.c.created,
+    about = (it.message_id, it.sender, it.subject, it.size, it.created)
+    return (
+        select(*shown, d.attempts, d.finished, *about)
+        .join_from(which, delivery, d.id == which.c.id)
+        .join(letter, it.id == d.letter_id)
+        .order_by(d.letter_id.desc(), d.part)
     )
-    return select(*shown, d.attempts, d.finished, *about).join(letter, letter.c.id == d.letter_id)
 
 
 def message() -> Executable:
     """One message, by ``id``."""
-    return _messages().where(delivery.c.letter_id == bindparam("id")).order_by(delivery.c.part)
+    return _messages(select(delivery.c.id).where(delivery.c.letter_id == bindparam("id")))
 
 
-def messages(*, state: str | None, transport: str | None, before: str | None) -> Executable:
-    """The newest ``limit`` messages."""
-    listed = _messages().where(_ENV).order_by(delivery.c.letter_id.desc())
+def messages(*, state: str | None, transport: str | None) -> Executable:
+    """The newest ``limit`` messages whose ids are less than ``before``."""
+    # Without the bound SQLite would look for each state of the index and sort.
+    page = select(delivery.c.id).where(_ENV, delivery.c.letter_id < bindparam("before"))
     if state is not None:
-        listed = listed.where(CONDITIONS[state])
+        page = page.where(CONDITIONS[state])
     if transport is not None:
-        listed = listed.where(delivery.c.transport == bindparam("transport"))
-    if before is not None:
-        listed = listed.where(delivery.c.letter_id < bindparam("before"))
-    return listed.limit(bindparam("limit", type_=Integer))
+        page = page.where(delivery.c.transport == bindparam("transport"))
+    newest = page.order_by(delivery.c.letter_id.desc())
+    return _messages(newest.limit(bindparam("limit", type_=Integer)))
 
 
 def recipients() -> Executable:

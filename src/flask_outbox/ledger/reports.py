@@ -14,13 +14,13 @@ from ..errors import OutboxError
 from ..mail.letter import Letter
 from ..rules.states import RecipientState, shown
 from . import queries
-from .claims import Lane, agenda
+from .claims import UNREADABLE, Lane, agenda
 from .rows import document, millis, seconds
 from .statements import statements_for
 from .store import Store
 
-#: A moment after all others.
-_EVER = 1e12
+#: A moment after all others, and an id.
+_EVER, _LAST = 1e12, "g"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +168,10 @@ class Reports:
         if state is not None and state not in queries.CONDITIONS:
             raise ValueError(f"state={state!r} must be one of: {', '.join(queries.CONDITIONS)}.")
         now = time.time()
-        wanted = {"transport": transport, "before": before, "limit": limit, "now": millis(now)}
+        wanted = {"env": self._env, "before": before or _LAST, "limit": limit, "now": millis(now)}
         with self._database.snapshot() as connection:
-            found = queries.messages(state=state, transport=transport, before=before)
-            rows = connection.execute(found, {"env": self._env, **wanted}).all()
+            found = queries.messages(state=state, transport=transport)
+            rows = connection.execute(found, {**wanted, "transport": transport}).all()
             return _views(connection, rows, now)
 
     def content(self, letter_id: str) -> Letter | None:
@@ -186,7 +186,7 @@ class Reports:
             blobs = {row.digest: row.data for row in sql.blobs_of(connection, rows=asked)}
         try:
             return Letter.from_json(kept[0].decode(), blobs) if kept else None
-        except ValueError as error:
+        except UNREADABLE as error:
             raise OutboxError(f"The letter {letter_id} cannot be read: {error}") from error
 
     def status(self, now: float) -> Status:

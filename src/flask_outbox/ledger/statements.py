@@ -28,7 +28,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.sql.dml import Insert
@@ -123,22 +122,23 @@ class _Sends(Compiled):
 class _Claims(Compiled):
     @compiled
     def agenda(self) -> ClauseElement:
-        """The first delivery of each lane, found by one seek a lane: from one lane past its end to the next."""
+        """The first delivery of each lane, found by two seeks a lane: to its next priority, else to the next lane."""
         row, following = delivery.alias("this"), delivery.alias("following")
-        order = (following.c.lane, following.c.priority, following.c.due)
-        live = (following.c.env == bindparam("env"), among(following, LIVE))
-        first = select(following.c.id).where(*live).order_by(*order).limit(1)
-        # Against a plain column SQLite would compare by another affinity, and seek past the lane only.
-        past = tuple_(following.c.lane, following.c.priority) > tuple_(
-            row.c.lane, row.c.priority + 0
-        )
+        its, next_ = row.c, following.c
+        live = (next_.env == bindparam("env"), among(following, LIVE))
+        order = (next_.lane, next_.priority, next_.due)
+        first = select(next_.id).where(*live).order_by(*order).limit(1)
+        # One comparison of (lane, priority) as a row would pass over all that are equal, in SQLite.
+        lower = first.where(next_.lane == its.lane, next_.priority > its.priority).correlate(row)
+        other = first.where(next_.lane > its.lane).correlate(row)
+        step = func.coalesce(lower.scalar_subquery(), other.scalar_subquery())
         head = select(first.scalar_subquery().label("id")).cte("head", recursive=True)
-        step = first.where(past).correlate(row).scalar_subquery()
-        head = head.union_all(select(step).select_from(head.join(row, row.c.id == head.c.id)))
-        held = (limit.c.env == row.c.env) & (limit.c.lane == row.c.lane)
-        shut = or_(limit.c.paused.is_not(None), limit.c.opens > bindparam("now"))
-        return select(row.c.lane, row.c.priority, row.c.due, shut.label("shut")).select_from(
-            head.join(row, row.c.id == head.c.id).outerjoin(limit, held)
+        head = head.union_all(select(step).select_from(head.join(row, its.id == head.c.id)))
+        closed = or_(limit.c.paused.is_not(None), limit.c.opens > bindparam("now"))
+        return select(its.lane, its.priority, its.due, closed.label("closed")).select_from(
+            head.join(row, its.id == head.c.id).outerjoin(
+                limit, (limit.c.env == its.env) & (limit.c.lane == its.lane)
+            )
         )
 
     @compiled

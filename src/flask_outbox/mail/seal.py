@@ -54,7 +54,7 @@ class SealDefaults:
     domain: str = ""
 
 
-def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Letter:  # noqa: A002 - the letter's word
+def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Letter:
     """Check a message and make it a letter. The message stays as it is, and can be sealed again under another id.
 
     :param id: the letter's id, 32 hexadecimal digits.

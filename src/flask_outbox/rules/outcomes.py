@@ -25,7 +25,9 @@ class Scope(StrEnum):
 
     RECIPIENT = "recipient"
     MESSAGE = "message"
-    ACCOUNT = "account"  # a wrong password, a sender not allowed: every message of the transport fails
+    ACCOUNT = (
+        "account"  # a wrong password, a sender not allowed: every message of the transport fails
+    )
     TRANSPORT = "transport"  # the road's fault: another road may do
 
 

@@ -104,7 +104,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600}
 _MAX_WAIT = 86_400.0
 
 # Postfix "queued as 4Zx1", Exim "OK id=1rT-…", Amazon SES "Ok 0102018f-…".
-_REMOTE_ID = re.compile(r"(?:\bqueued as |\bid=|^Ok (?!id=)(?=\S+$))<?([\w.@:+/=-]+)", re.IGNORECASE)
+_REMOTE_ID = re.compile(
+    r"(?:\bqueued as |\bid=|^Ok (?!id=)(?=\S+$))<?([\w.@:+/=-]+)", re.IGNORECASE
+).search
 
 
 def outcome(step: Step, code: int, enhanced: str, text: str) -> Outcome:
@@ -116,11 +118,9 @@ def outcome(step: Step, code: int, enhanced: str, text: str) -> Outcome:
     phase = Phase.AFTER if step is Step.CONTENT else Phase.BEFORE
     text = one_line(text)
     if code < 400:
-        found = _REMOTE_ID.search(text)
+        found = _REMOTE_ID(text)
         remote_id = found[1] if found else ""
-        return Outcome(
-            Kind.ACCEPTED, phase=phase, code=code, enhanced=enhanced, text=text, remote_id=remote_id
-        )
+        return Outcome(Kind.ACCEPTED, Scope.RECIPIENT, phase, code, enhanced, text, remote_id)
     status = f"{code} {enhanced}"
     kind, scope = next((kind, scope) for fits, kind, scope in _ROWS[step] if fits(status))
     wait = retry_after(text) if kind is Kind.DEFERRED else None
@@ -141,4 +141,6 @@ def retry_after(text: str) -> float | None:
 
 def one_line(text: str) -> str:
     """A server's words, fit for a log or a page: one line, no controls, not endless."""
-    return _CONTROLS.sub(" ", text)[:_MAX_TEXT].strip()
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    return text[:_MAX_TEXT].strip()

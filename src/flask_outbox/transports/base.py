@@ -10,7 +10,7 @@ from ..rules.outcomes import Report
 
 
 class Clearance(Protocol):
-    """Asked by a transport whether a letter may still go. The worker answers from the lease, the queue and the clock."""
+    """Asked by a transport whether a letter may still go; a worker answers from the lease and the clock."""
 
     def valid(self) -> bool:
         """Whether lease, cancellation and expiry still allow it; asked before an envelope is written."""

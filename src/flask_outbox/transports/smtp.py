@@ -41,6 +41,7 @@ class SmtpTransport(Transport):
         self._context = settings.context()
         self._waiting: deque[Job] = deque()
         self._idle: list[Connection] = []
+        self._roomy: list[Connection] = []
         self._connections: set[Connection] = set()
         self._tasks: dict[asyncio.Task[None], Connection] = {}
         self._no_more_until = clock()
@@ -56,7 +57,8 @@ class SmtpTransport(Transport):
             # The one that was used last, so that the others may end.
             self._idle.pop().wake()
         elif not self._grow():
-            self._send_ahead()
+            while self._roomy and not self._roomy.pop().take_ahead():
+                pass
         return await job.report
 
     async def aclose(self) -> None:
@@ -101,12 +103,6 @@ class SmtpTransport(Transport):
         self._tasks[task] = connection
         task.add_done_callback(self._tasks.pop)
 
-    def _send_ahead(self) -> None:
-        """Let a busy connection take the next envelope along."""
-        for connection in self._connections:
-            if connection.take_ahead():
-                return
-
     # -- what connections ask, see smtp_connection.Pool ----------------------------------------
 
     @property
@@ -128,11 +124,16 @@ class SmtpTransport(Transport):
         if connection not in self._idle:
             self._idle.append(connection)
 
+    def has_room(self, connection: Connection) -> None:
+        """The connection is busy with a content and could take another envelope along."""
+        self._roomy.append(connection)
+
     def closed(self, connection: Connection, failure: Outcome | None, again: Job | None) -> None:
         """The connection takes no more letters; see :meth:`.Pool.closed`."""
         self._connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        for connections in (self._idle, self._roomy):
+            if connection in connections:
+                connections.remove(connection)
         if again is not None:
             again.retried = True
             self._open(again)

@@ -57,6 +57,9 @@ class Pool(Protocol):
     def rest(self, connection: Connection) -> None:
         """The connection has nothing to do: wake it when there is."""
 
+    def has_room(self, connection: Connection) -> None:
+        """The connection is busy with a content and could take another envelope along."""
+
     def closed(self, connection: Connection, failure: Outcome | None, again: Job | None) -> None:
         """The connection takes no more letters.
 
@@ -291,11 +294,13 @@ class Connection:
         self._sending = True
         if self._wire.paused:
             await self._wire.drain(self._settings.patience(_BLOCK))
-        if self._pool.waiting:
-            self.take_ahead()
+        if self._ahead is None and not self.take_ahead():
+            self._pool.has_room(self)
         await self._wire.answer(self._settings.patience(_DOT))
 
     def _hear_verdict(self, reply: Reply) -> None:
         self._sending = False
         if self._job is not None:
             self._job.hear(Step.CONTENT, reply)
+        if self._ahead is None and not self._pool.waiting and not self._spent:
+            self._pool.rest(self)  # as good as idle: the next letter needs no other connection

@@ -176,9 +176,9 @@ class SmtpProtocol:
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if self.state is State.CLOSED:
-                return
-            if self.state is State.HANDSHAKE:
+            if not STEPS[self.state]:
+                if self.state is State.CLOSED:
+                    return
                 raise self._error("bytes in the clear after STARTTLS was agreed")
             found = _REPLY_LINE(line)
             if not found or len(line) > MAX_LINE:
@@ -196,7 +196,7 @@ class SmtpProtocol:
             raise self._error("a reply line without an end")
 
     def _reply(self, code: int) -> Reply:
-        """The reply that is complete, with the command it belongs to; brings the state that follows."""
+        """The reply that is complete, with its command; the state that follows is entered."""
         lines, self._lines = self._lines, ()
         if code == 421:
             self.state = self._ahead = State.CLOSED
@@ -208,7 +208,7 @@ class SmtpProtocol:
         if following is None:
             raise self._error(f"a reply that does not fit {command.name}: {code}")
         self.state = following
-        if command is Command.EHLO and following is State.READY:
+        if command is Command.EHLO and code < 300:
             self.capabilities = _capabilities(lines[1:])
         if not self._sent:
             self._ahead = following

@@ -1,0 +1,147 @@
+"""``flask mail …``, run as a person runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from flask_outbox import Mail, Message
+from flask_outbox._cli import mail_cli
+from servers.scripted import ScriptedServer
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    app = Flask(__name__, instance_path=str(tmp_path / "instance"))
+    app.config.update(MAIL_DEFAULT_SENDER="app@example.org", MAIL_WORKER="external")
+    return app
+
+
+@pytest.fixture
+def mail(app: Flask) -> Iterator[Mail]:
+    mail = Mail(app)
+    with app.app_context():
+        yield mail
+    mail._wirings[app].close()
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(mail_cli, arguments)
+
+
+def send(mail: Mail, **fields: Any) -> str:
+    message = Message(**{"subject": "Hello", "recipients": ["a@example.org"], "body": "x"} | fields)
+    return mail.send(message).id
+
+
+def test_status_counts_and_says_that_nobody_works(app: Flask, mail: Mail) -> None:
+    send(mail)
+    send(mail)
+    result = run(app, "status")
+    assert result.exit_code == 0
+    assert "queued  2" in result.output
+    assert "Oldest due: " in result.output
+    assert "No worker is running." in result.output
+
+
+def test_status_of_an_outbox_that_was_never_used(app: Flask, mail: Mail) -> None:
+    result = run(app, "status")
+    assert (result.exit_code, "Nothing." in result.output) == (0, True)
+
+
+def test_list_shows_the_newest_first(app: Flask, mail: Mail) -> None:
+    first, second = send(mail, subject="One"), send(mail, recipients=["a@x.org", "b@x.org"])
+    lines = run(app, "list").output.splitlines()
+    assert lines[0].split() == ["ID", "ACCEPTED", "STATE", "TRIES", "TO", "SUBJECT"]
+    assert [line.split()[0] for line in lines[1:]] == [second, first]
+    assert "a@x.org and 1 more" in lines[1]
+
+
+def test_list_can_be_narrowed_to_a_state(app: Flask, mail: Mail) -> None:
+    send(mail)
+    assert run(app, "list", "--state", "dead").output == "No messages.\n"
+    assert run(app, "list", "--state", "nonsense").exit_code == 2
+
+
+def test_show_tells_everything_of_a_message(app: Flask, mail: Mail) -> None:
+    letter_id = send(mail)
+    output = run(app, "show", letter_id).output
+    assert f"<{letter_id}@example.org>" in output
+    assert "a@example.org" in output
+    assert "No attempt yet." in output
+
+
+def test_show_of_what_does_not_exist_is_an_error(app: Flask, mail: Mail) -> None:
+    result = run(app, "show", "nothing")
+    assert (result.exit_code, result.output) == (1, "Error: No message has the id nothing.\n")
+
+
+def test_pause_and_resume(app: Flask, mail: Mail) -> None:
+    send(mail)
+    assert run(app, "pause").exit_code == 0
+    assert "Transport 'default' is paused: paused by hand" in run(app, "status").output
+    assert run(app, "resume").exit_code == 0
+    assert "paused" not in run(app, "status").output
+
+
+def test_init_db_can_be_run_again(app: Flask, mail: Mail) -> None:
+    assert run(app, "init-db").exit_code == 0
+    assert run(app, "init-db").output == "The outbox's tables are there.\n"
+
+
+def test_worker_once_drains_the_outbox(app: Flask) -> None:
+    with ScriptedServer() as server:
+        app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port)
+        mail = Mail(app)
+        with app.app_context():
+            letter_id = send(mail)
+        result = run(app, "worker", "--once")
+        assert result.exit_code == 0, result.output
+        with app.app_context():
+            view = mail.get(letter_id)
+        mail._wirings[app].close()
+    assert view is not None
+    assert (view.state, len(view.attempts)) == ("sent", 1)
+    assert [message.recipients for message in server.messages] == [["a@example.org"]]
+
+
+def test_send_test_says_what_the_server_answered(app: Flask) -> None:
+    with ScriptedServer() as server:
+        app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port)
+        mail = Mail(app)
+        result = run(app, "send-test", "you@example.org")
+        mail._wirings[app].close()
+    assert result.exit_code == 0, result.output
+    assert "The server took the message for you@example.org" in result.output
+
+
+def test_send_test_says_why_not_and_what_to_do(app: Flask) -> None:
+    app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=1)
+    mail = Mail(app)
+    result = run(app, "send-test", "you@example.org")
+    mail._wirings[app].close()
+    assert result.exit_code == 1
+    assert "MAIL_SERVER" in result.output
+
+
+def test_without_an_outbox_the_error_says_so(app: Flask) -> None:
+    app.config["MAIL_ENGINE"] = "immediate"
+    Mail(app)
+    result = run(app, "status")
+    assert (result.exit_code, "no outbox" in result.output) == (1, True)
+
+
+def test_without_mail_the_error_says_what_to_call(app: Flask) -> None:
+    result = run(app, "status")
+    assert (result.exit_code, "Mail(app)" in result.output) == (1, True)
+
+
+def test_a_mistake_is_a_line_and_no_traceback(app: Flask, mail: Mail) -> None:
+    result = run(app, "send-test", "not an address")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: recipients:")

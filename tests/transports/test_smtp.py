@@ -1,0 +1,429 @@
+"""Letters over SMTP to a server that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flask_outbox.errors import AddressError
+from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
+from servers.process import free_port
+from servers.scripted import CAPABILITIES, DROP, HANG, Gate, ScriptedServer
+
+from .sending import Cleared, deliver, facts, letter, letters, only, road_to, send
+
+ENVELOPE = ["MAIL", "RCPT", "DATA"]
+
+
+def test_a_letter_arrives_and_the_servers_id_is_known() -> None:
+    with ScriptedServer() as server:
+        (report,) = deliver(server.port, letter(raw=b"Subject: x\r\n\r\n.dot\r\n..\r\nend"))
+    (message,) = server.messages
+    assert message.sender == "me@example.org"
+    assert message.recipients == ["you@example.net"]
+    assert message.content == b"Subject: x\r\n\r\n.dot\r\n..\r\nend\r\n"
+    outcome = only(report)
+    assert (outcome.kind, outcome.code, outcome.remote_id) == (Kind.ACCEPTED, 250, "00001")
+
+
+def test_the_connection_is_greeted_by_name_and_left_politely() -> None:
+    with ScriptedServer() as server:
+        deliver(server.port, letter(), local_hostname="app.example.org")
+    (session,) = server.sessions
+    assert session.commands[0] == "EHLO app.example.org"
+    assert session.commands[-1] == "QUIT"
+
+
+def test_only_the_open_recipients_are_reached() -> None:
+    async def main(port: int) -> Report:
+        async with road_to(port) as road:
+            both = letter(to=("a@example.net", "b@example.net"))
+            return await road.deliver(both, ("b@example.net",), Cleared())
+
+    with ScriptedServer() as server:
+        report = asyncio.run(main(server.port))
+    assert server.messages[0].recipients == ["b@example.net"]
+    assert list(report.outcomes) == ["b@example.net"]
+
+
+def test_the_null_sender_is_the_null_path() -> None:
+    with ScriptedServer() as server:
+        deliver(server.port, letter(envelope_from=""))
+    assert "MAIL FROM:<> SIZE=20" in server.sessions[0].commands
+
+
+# -- round trips -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_a_message_costs_one_round_trip_and_the_first_one_more(count: int) -> None:
+    with ScriptedServer() as server:
+        reports = deliver(server.port, *letters(count))
+    assert all(report.all_accepted for report in reports)
+    between = ["CONTENT", *ENVELOPE]
+    assert server.sessions[0].letter_trips == [ENVELOPE, *[between] * (count - 1), ["CONTENT"]]
+
+
+@pytest.mark.parametrize("recipients", [1, 2, 50])
+def test_recipients_cost_no_round_trips(recipients: int) -> None:
+    to = [f"{n}@example.net" for n in range(recipients)]
+    with ScriptedServer() as server:
+        reports = deliver(server.port, *letters(5, to))
+    assert len(server.sessions[0].letter_trips) == 6
+    assert [message.recipients for message in server.messages] == [to] * 5
+    assert [list(report.outcomes) for report in reports] == [to] * 5
+
+
+def test_refused_recipients_cost_no_round_trips() -> None:
+    to = [f"{n}@example.net" for n in range(50)]
+    refusals = ["550 5.1.1 Nobody" if n % 7 == 0 else None for n in range(50)] * 5
+    with ScriptedServer(script={"RCPT": refusals}) as server:
+        reports = deliver(server.port, *letters(5, to))
+    assert len(server.sessions[0].letter_trips) == 6
+    for report in reports:
+        kinds = [outcome.kind for outcome in report.outcomes.values()]
+        assert kinds == [Kind.REFUSED if n % 7 == 0 else Kind.ACCEPTED for n in range(50)]
+
+
+def test_letters_that_nobody_may_get_cost_no_more() -> None:
+    with ScriptedServer(
+        script={"RCPT": [None, "550 5.1.1 Nobody", "450 4.2.1 Busy", None]}
+    ) as server:
+        reports = deliver(server.port, *letters(4))
+    assert [only(report).kind for report in reports] == [
+        Kind.ACCEPTED,
+        Kind.REFUSED,
+        Kind.DEFERRED,
+        Kind.ACCEPTED,
+    ]
+    assert server.sessions[0].letter_trips == [
+        ENVELOPE,
+        ["CONTENT", *ENVELOPE],
+        ["RSET", *ENVELOPE],
+        ["RSET", *ENVELOPE],
+        ["CONTENT"],
+    ]
+
+
+def test_a_letter_that_comes_while_a_content_is_under_way_is_sent_behind_it() -> None:
+    gate = Gate()
+
+    async def main(port: int) -> None:
+        async with road_to(port) as road:
+            first = asyncio.create_task(send(road, letter(1)))
+            await gate.reached()
+            clearance = Cleared()
+            second = asyncio.create_task(send(road, letter(2), clearance))
+            await asyncio.sleep(0)
+            assert clearance.asked == ["valid"]
+            gate.open()
+            assert (await first).all_accepted
+            assert (await second).all_accepted
+
+    with ScriptedServer(script={"CONTENT": [(gate, "250 2.0.0 Ok"), None]}) as server:
+        asyncio.run(main(server.port))
+    assert len(server.sessions) == 1
+
+
+def test_no_content_leaves_before_the_reply_to_the_one_before() -> None:
+    gate = Gate()
+
+    async def main(port: int) -> None:
+        async with road_to(port) as road:
+            clearances = [Cleared(), Cleared()]
+            sending = [
+                asyncio.create_task(send(road, a_letter, clearance))
+                for a_letter, clearance in zip(letters(2), clearances, strict=True)
+            ]
+            await gate.reached()
+            assert clearances[0].asked == ["valid", "content"]
+            assert clearances[1].asked == ["valid"]
+            gate.open()
+            await asyncio.gather(*sending)
+            assert clearances[1].asked == ["valid", "content"]
+
+    with ScriptedServer(script={"CONTENT": [(gate, "250 2.0.0 Ok"), None]}) as server:
+        asyncio.run(main(server.port))
+
+
+# -- without pipelining ------------------------------------------------------------------------------------------------
+
+
+def test_without_pipelining_each_command_waits_for_its_reply() -> None:
+    with ScriptedServer(["SIZE"]) as server:
+        reports = deliver(server.port, *letters(2, ["a@example.net", "b@example.net"]))
+    assert all(report.all_accepted for report in reports)
+    steps = [["MAIL"], ["RCPT"], ["RCPT"], ["DATA"], ["CONTENT"]]
+    assert server.sessions[0].letter_trips == steps * 2
+
+
+def test_pipelining_can_be_switched_off() -> None:
+    with ScriptedServer() as server:
+        deliver(server.port, letter(), pipelining=False)
+    assert server.sessions[0].letter_trips == [["MAIL"], ["RCPT"], ["DATA"], ["CONTENT"]]
+
+
+def test_in_lockstep_a_refused_sender_ends_the_letter() -> None:
+    with ScriptedServer(["SIZE"], script={"MAIL": ["550 5.1.8 No", None]}) as server:
+        refused, accepted = deliver(server.port, *letters(2))
+    assert only(refused).kind is Kind.REFUSED
+    assert accepted.all_accepted
+    assert server.sessions[0].letter_trips == [["MAIL"], ["MAIL"], ["RCPT"], ["DATA"], ["CONTENT"]]
+
+
+def test_in_lockstep_no_data_is_asked_for_nobody() -> None:
+    with ScriptedServer(["SIZE"], script={"RCPT": ["550 5.1.1 No", None]}) as server:
+        refused, accepted = deliver(server.port, *letters(2))
+    assert only(refused).kind is Kind.REFUSED
+    assert accepted.all_accepted
+    assert server.sessions[0].letter_trips[:3] == [["MAIL"], ["RCPT"], ["RSET"]]
+
+
+def test_a_server_that_knows_only_helo_is_spoken_to() -> None:
+    with ScriptedServer(script={"EHLO": "502 5.5.1 What?"}) as server:
+        (report,) = deliver(server.port, letter())
+    assert report.all_accepted
+    assert server.sessions[0].commands[1].startswith("HELO ")
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "expected"),
+    [
+        ("MAIL", "550 5.1.8 Bad sender", (Kind.REFUSED, Scope.MESSAGE, Phase.BEFORE)),
+        ("MAIL", "530 5.7.0 Log in", (Kind.REFUSED, Scope.ACCOUNT, Phase.BEFORE)),
+        ("MAIL", "451 4.3.0 Trouble", (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)),
+        ("MAIL", "552 5.3.4 Too big", (Kind.REFUSED, Scope.MESSAGE, Phase.BEFORE)),
+        ("RCPT", "550 5.1.1 Nobody", (Kind.REFUSED, Scope.RECIPIENT, Phase.BEFORE)),
+        ("RCPT", "450 4.2.1 Busy", (Kind.DEFERRED, Scope.RECIPIENT, Phase.BEFORE)),
+        ("DATA", "554 5.5.1 No", (Kind.REFUSED, Scope.MESSAGE, Phase.BEFORE)),
+        ("CONTENT", "554 5.7.1 Spam", (Kind.REFUSED, Scope.MESSAGE, Phase.AFTER)),
+        ("CONTENT", "451 4.3.0 Later", (Kind.DEFERRED, Scope.MESSAGE, Phase.AFTER)),
+        ("CONTENT", "552 5.3.4 Too big", (Kind.REFUSED, Scope.MESSAGE, Phase.AFTER)),
+    ],
+)
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, ["SIZE"]], ids=["pipelining", "lockstep"])
+def test_a_refusal_has_its_outcome_and_the_connection_goes_on(
+    capabilities: list[str], step: str, reply: str, expected: tuple[Kind, Scope, Phase]
+) -> None:
+    with ScriptedServer(capabilities, script={step: [reply, None]}) as server:
+        refused, accepted = deliver(server.port, *letters(2))
+    assert facts(refused) == expected
+    assert accepted.all_accepted
+    assert len(server.sessions) == 1
+
+
+def test_each_recipient_has_an_outcome_of_its_own() -> None:
+    to = ["a@example.net", "b@example.net", "c@example.net"]
+    script = {"RCPT": [None, "550 5.1.1 Nobody", "450 4.7.1 Greylisted, try again in 5 minutes"]}
+    with ScriptedServer(script=script) as server:
+        (report,) = deliver(server.port, letter(to=to))
+    assert list(report.outcomes) == to
+    accepted, refused, deferred = report.outcomes.values()
+    assert (accepted.kind, accepted.phase) == (Kind.ACCEPTED, Phase.AFTER)
+    assert (refused.kind, refused.code, refused.enhanced) == (Kind.REFUSED, 550, "5.1.1")
+    assert (deferred.kind, deferred.retry_after) == (Kind.DEFERRED, 300)
+    assert server.messages[0].recipients == ["a@example.net"]
+
+
+def test_where_the_content_is_refused_earlier_refusals_stay() -> None:
+    script = {"RCPT": ["550 5.1.1 Nobody", None], "CONTENT": "554 5.7.1 Spam"}
+    with ScriptedServer(script=script) as server:
+        (report,) = deliver(server.port, letter(to=["a@example.net", "b@example.net"]))
+    assert [o.scope for o in report.outcomes.values()] == [Scope.RECIPIENT, Scope.MESSAGE]
+
+
+def test_354_for_nobody_is_answered_by_the_lone_dot() -> None:
+    script = {
+        "RCPT": ["550 5.1.1 Nobody", None],
+        "DATA": "354 Go on",
+        "CONTENT": ["554 Nobody", None],
+    }
+    with ScriptedServer(script=script) as server:
+        refused, accepted = deliver(server.port, *letters(2))
+    assert only(refused).code == 550
+    assert accepted.all_accepted
+    assert server.sessions[0].letter_trips == [ENVELOPE, ["CONTENT", *ENVELOPE], ["CONTENT"]]
+
+
+def test_nobody_is_asked_about_the_lone_dot() -> None:
+    clearance = Cleared()
+
+    async def main(port: int) -> None:
+        async with road_to(port) as road:
+            await send(road, letter(), clearance)
+
+    with ScriptedServer(script={"RCPT": "550 No", "DATA": "354 Go on"}) as server:
+        asyncio.run(main(server.port))
+    assert clearance.asked == ["valid"]
+
+
+# -- what the server cannot take ---------------------------------------------------------------------------------------
+
+
+def test_a_letter_over_the_announced_size_is_not_begun() -> None:
+    with ScriptedServer(["PIPELINING", "SIZE 19"]) as server:
+        (report,) = deliver(server.port, letter())
+    outcome = only(report)
+    assert (outcome.kind, outcome.scope, outcome.enhanced) == (Kind.REFUSED, Scope.MESSAGE, "5.3.4")
+    assert server.sessions[0].commands[1:] == ["QUIT"]
+
+
+def test_a_size_of_nought_is_no_limit() -> None:
+    with ScriptedServer(["PIPELINING", "SIZE 0"]) as server:
+        (report,) = deliver(server.port, letter())
+    assert report.all_accepted
+
+
+def test_smtputf8_is_asked_for_where_it_is_needed() -> None:
+    with ScriptedServer() as server:
+        (report,) = deliver(server.port, letter(to=["jürgen@example.net"]))
+    assert report.all_accepted
+    assert "MAIL FROM:<me@example.org> SIZE=20 SMTPUTF8" in server.sessions[0].commands
+    assert "RCPT TO:<jürgen@example.net>" in server.sessions[0].commands
+
+
+def test_without_smtputf8_only_who_needs_it_is_refused() -> None:
+    with ScriptedServer(["PIPELINING"]) as server:
+        (report,) = deliver(server.port, letter(to=["jürgen@example.net", "you@example.net"]))
+    refused, accepted = report.outcomes.values()
+    assert (refused.kind, refused.scope, refused.enhanced) == (
+        Kind.REFUSED,
+        Scope.RECIPIENT,
+        "5.6.7",
+    )
+    assert accepted.accepted
+    assert server.messages[0].recipients == ["you@example.net"]
+
+
+def test_without_smtputf8_a_message_that_needs_it_is_refused() -> None:
+    with ScriptedServer(["PIPELINING"]) as server:
+        (report,) = deliver(server.port, letter(raw="Subject: ü\r\n\r\nx\r\n".encode()))
+    assert facts(report) == (Kind.REFUSED, Scope.MESSAGE, Phase.BEFORE)
+    assert server.messages == []
+
+
+def test_eight_bits_are_announced_where_the_server_knows_them() -> None:
+    eight = letter(raw=b"Subject: x\r\n\r\n\xfc\r\n")
+    with ScriptedServer(["PIPELINING", "8BITMIME"]) as server:
+        deliver(server.port, eight)
+    assert "MAIL FROM:<me@example.org> BODY=8BITMIME" in server.sessions[0].commands
+
+
+def test_an_address_that_would_end_a_command_is_the_callers_error() -> None:
+    with ScriptedServer() as server, pytest.raises(AddressError):
+        deliver(server.port, letter(to=["you@example.net> X=1"]))
+    assert server.sessions == []
+
+
+# -- failures at each step ---------------------------------------------------------------------------------------------
+
+LOST_BEFORE = (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
+LOST_AFTER = (Kind.UNKNOWN, Scope.TRANSPORT, Phase.AFTER)
+
+
+@pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, ["SIZE"]], ids=["pipelining", "lockstep"])
+def test_a_connection_lost_before_the_content_is_a_failure_of_the_road(
+    capabilities: list[str], step: str
+) -> None:
+    with ScriptedServer(capabilities, script={step: DROP}) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == LOST_BEFORE
+    assert len(server.sessions) == 1
+
+
+def test_a_connection_lost_after_the_final_dot_leaves_it_unknown() -> None:
+    with ScriptedServer(script={"CONTENT": DROP}) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == LOST_AFTER
+
+
+def test_a_connection_lost_in_the_middle_of_a_content_is_lost_before_its_end() -> None:
+    large = letter(raw=b"Subject: x\r\n\r\n" + b"x" * 70 * 200_000)
+    with ScriptedServer(script={"MIDDLE": DROP}) as server:
+        (report,) = deliver(server.port, large)
+    assert facts(report) == LOST_BEFORE
+
+
+def test_recipients_refused_before_the_loss_stay_refused() -> None:
+    to = ["a@example.net", "b@example.net"]
+    with ScriptedServer(script={"RCPT": ["550 5.1.1 Nobody", DROP]}) as server:
+        (report,) = deliver(server.port, letter(to=to))
+    assert [o.kind for o in report.outcomes.values()] == [Kind.REFUSED, Kind.DEFERRED]
+    with ScriptedServer(script={"RCPT": ["550 5.1.1 Nobody", None], "CONTENT": DROP}) as server:
+        (report,) = deliver(server.port, letter(to=to))
+    assert [o.kind for o in report.outcomes.values()] == [Kind.REFUSED, Kind.UNKNOWN]
+
+
+@pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
+def test_a_server_that_falls_silent_is_waited_for_no_longer_than_set(step: str) -> None:
+    with ScriptedServer(script={step: HANG}) as server:
+        (report,) = deliver(server.port, letter(), timeout=0.05)
+    assert facts(report) == LOST_BEFORE
+    assert "no reply within 0.05 s" in only(report).text
+
+
+def test_silence_after_the_final_dot_leaves_it_unknown() -> None:
+    with ScriptedServer(script={"CONTENT": HANG}) as server:
+        (report,) = deliver(server.port, letter(), timeout=0.05)
+    assert facts(report) == LOST_AFTER
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("GREETING", LOST_BEFORE),
+        ("EHLO", LOST_BEFORE),
+        ("MAIL", LOST_BEFORE),
+        ("RCPT", LOST_BEFORE),
+        ("DATA", LOST_BEFORE),
+        ("CONTENT", (Kind.DEFERRED, Scope.TRANSPORT, Phase.AFTER)),
+    ],
+)
+def test_421_is_a_failure_of_the_road_and_after_the_content_still_an_answer(
+    step: str, expected: tuple[Kind, Scope, Phase]
+) -> None:
+    with ScriptedServer(script={step: ("421 4.3.2 Going down", DROP)}) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == expected
+    assert only(report).code == 421
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"HTTP/1.1 400 Bad Request\r\n", b"x" * 100_000, b"250-x\r\n" * 10_000, b"\0\xff\n"]
+)
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [("GREETING", LOST_BEFORE), ("MAIL", LOST_BEFORE), ("CONTENT", LOST_AFTER)],
+)
+def test_garbage_instead_of_a_reply_is_a_failure_of_the_road(
+    step: str, expected: tuple[Kind, Scope, Phase], garbage: bytes
+) -> None:
+    with ScriptedServer(script={step: garbage}) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == expected
+    assert "the server sent" in only(report).text
+
+
+def test_a_greeting_that_refuses_is_the_roads_refusal() -> None:
+    with ScriptedServer(script={"GREETING": "554 5.7.1 Your address is blocked"}) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == (Kind.REFUSED, Scope.TRANSPORT, Phase.BEFORE)
+
+
+def test_nobody_listening_is_a_failure_of_the_road_in_plain_words() -> None:
+    port = free_port()
+    for host in ("127.0.0.1", "localhost"):
+        (report,) = deliver(port, letter(), host=host)
+        assert facts(report) == LOST_BEFORE
+        assert only(report).text == f"{host}:{port}: Connection refused"
+
+
+def test_a_host_that_does_not_exist_is_a_failure_of_the_road() -> None:
+    (report,) = deliver(25, letter(), host="no-such-host.invalid")
+    assert facts(report) == LOST_BEFORE
+    assert only(report).text.startswith("no-such-host.invalid:25: ")

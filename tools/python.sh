@@ -17,10 +17,12 @@ ensure_environment() {
     touch "$stamp"
 }
 
-# A warning about somebody's own pip settings is not about this project; the log has it.
+# A warning about somebody's own pip settings is not about this project: it is seen only when something fails.
 pip_install() {
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --log .servers/pip.log "$@" ||
-        fail "pip could not install; .servers/pip.log says why"
+    .venv/bin/python -m pip install -q --disable-pip-version-check "$@" >.servers/pip.log 2>&1 || {
+        tail -n 20 .servers/pip.log >&2
+        fail "pip could not install; all it said is in .servers/pip.log"
+    }
 }
 
 make_environment() {

@@ -98,6 +98,30 @@ def test_a_file_is_set_to_what_an_outbox_needs(store: Store) -> None:
         assert list(line.exec_driver_sql("PRAGMA synchronous")) == [(2,)]
 
 
+def test_a_file_that_was_deleted_or_replaced_takes_no_more_letters(store: Store) -> None:
+    put(store, 1)
+    assert store.path is not None
+    store.path.rename(f"{store.path}.old")
+    with pytest.raises(OutboxFileError, match="was deleted or replaced while in use: restart"):
+        put(store, 2)
+    store.path.touch()
+    with pytest.raises(OutboxFileError, match="was deleted or replaced"):
+        claim(store)
+
+
+def test_a_relative_file_stays_where_it_is_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = Store("sqlite:///outbox.sqlite")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    put(store, 1)
+    assert store.path == tmp_path / "outbox.sqlite"
+    assert store.path.exists()
+    store.dispose()
+
+
 def test_making_the_tables_again_changes_nothing(store: Store) -> None:
     put(store, 1)
     store.create_schema()
@@ -240,6 +264,13 @@ def test_any_other_refusal_is_an_outbox_error(store: Store) -> None:
     put(store, 1)
     with pytest.raises(OutboxError, match="UNIQUE constraint failed"):
         put(store, 1)
+
+
+def test_a_refusal_does_not_show_what_was_to_be_stored(store: Store) -> None:
+    put(store, 1)
+    with pytest.raises(OutboxError) as caught, store.database.transaction() as connection:
+        store.enqueue(connection, [(letter(1), Terms())], NOW)
+    assert "Hello" not in f"{caught.value!r}{caught.value.__cause__!r}"
 
 
 def test_sqlite_that_is_too_old_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

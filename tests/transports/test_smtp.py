@@ -272,6 +272,13 @@ def test_a_letter_over_the_announced_size_is_not_begun() -> None:
     assert server.sessions[0].commands[1:] == ["QUIT"]
 
 
+def test_the_dots_that_smtp_adds_do_not_count() -> None:
+    with ScriptedServer(["PIPELINING", "SIZE 11"]) as server:
+        (report,) = deliver(server.port, letter(raw=b"\r\n.\r\n.\r\n.\r\n"))
+    assert report.all_accepted
+    assert "MAIL FROM:<me@example.org> SIZE=11" in server.sessions[0].commands
+
+
 def test_a_size_of_nought_is_no_limit() -> None:
     with ScriptedServer(["PIPELINING", "SIZE 0"]) as server:
         (report,) = deliver(server.port, letter())

@@ -132,6 +132,25 @@ def test_there_is_none_after_a_reply() -> None:
     assert len(server.sessions) == 1
 
 
+def test_a_second_chance_is_only_for_what_is_still_wanted() -> None:
+    gate = Gate()
+
+    async def main(port: int) -> Report:
+        async with road_to(port) as road:
+            clearance = Cleared()
+            sending = [asyncio.create_task(send(road, letter(1)))]
+            await gate.reached()
+            sending.append(asyncio.create_task(send(road, letter(2), clearance)))
+            await until(lambda: clearance.asked == ["valid"])
+            clearance.is_valid = False
+            gate.open()
+            return (await asyncio.gather(*sending))[1]
+
+    with ScriptedServer(script={"CONTENT": [(gate, DROP), None]}) as server:
+        assert asyncio.run(main(server.port)) == Report()
+    assert server.messages == []
+
+
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [(DROP, LOST_AFTER), (("421 4.3.2 Bye", DROP), (Kind.DEFERRED, Scope.TRANSPORT, Phase.AFTER))],

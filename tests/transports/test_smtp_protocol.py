@@ -19,6 +19,7 @@ from flask_outbox.transports.smtp_protocol import (
     ProtocolError,
     Reply,
     SmtpProtocol,
+    mend,
     to_wire,
 )
 from flask_outbox.transports.smtp_states import STEPS, Command, State
@@ -105,9 +106,9 @@ def test_mail_has_the_parameters_that_were_announced() -> None:
     assert opened("HELP").mail(plain) == b"MAIL FROM:<>\r\n"
 
 
-def test_options_of_the_message_replace_our_own() -> None:
-    envelope = Envelope("", ("a@example.net",), size=7, mail_options=("size=9", "X=1"))
-    assert opened("SIZE").mail(envelope) == b"MAIL FROM:<> SIZE=7 X=1\r\n"
+def test_options_of_the_message_are_added_where_we_say_nothing_ourselves() -> None:
+    envelope = Envelope("", ("a@example.net",), size=7, mail_options=("size=9", "S", "X=1"))
+    assert opened("SIZE").mail(envelope) == b"MAIL FROM:<> SIZE=7 S X=1\r\n"
 
 
 def test_dsn_options_are_for_servers_with_dsn() -> None:
@@ -288,13 +289,13 @@ def test_whatever_is_in_an_envelope_it_makes_as_many_lines_as_commands(
     ],
 )
 def test_dots_are_doubled_and_line_ends_mended(content: bytes, wire: bytes) -> None:
-    assert to_wire(content) == wire
+    assert to_wire(mend(content)) == wire
 
 
 @given(st.lists(st.sampled_from([b"a", b".", b"\r", b"\n", b"\r\n", b"\0"]), max_size=20))
 def test_a_content_ends_once_and_arrives_as_it_was(pieces: list[bytes]) -> None:
     content = b"".join(pieces)
-    wire = to_wire(content)
+    wire = to_wire(mend(content))
     assert (b"\r\n" + wire).find(b"\r\n.\r\n") == len(wire) - 3
     lines = wire.removesuffix(b".\r\n").split(b"\r\n")
     assert not any(b"\r" in line or b"\n" in line for line in lines)

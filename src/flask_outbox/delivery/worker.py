@@ -333,9 +333,8 @@ class Worker:
 
     def _result(self, carriage: Carriage, report: Report) -> Finished:
         claim, now = carriage.claim, time.time()
-        standing = Standing(
-            claim.attempts, claim.created, claim.expires, claim.guarantee, claim.recipients
-        )
+        over = {to: state for to, state in claim.recipients.items() if to not in claim.to}
+        standing = Standing(claim.attempts, claim.created, claim.expires, claim.guarantee, over)
         plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
         return Finished(claim, report, plan, carriage.started, now)
 

@@ -36,6 +36,7 @@ class OutboxEngine(Engine):
         self._process = process
         self._bell = bell
         self._find = find
+        self._warned = False
         self._announce = announce
 
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
@@ -44,6 +45,7 @@ class OutboxEngine(Engine):
         :raises OutboxError: they could not be stored; none of them was.
         """
         ids = self._store.add(batch, time.time())
+        self._warn_once()
         self._process.ensure_worker()
         if self._process.stuck():
             logger.error(
@@ -55,6 +57,12 @@ class OutboxEngine(Engine):
         return [
             self._receipt(letter, stored) for (letter, _), stored in zip(batch, ids, strict=True)
         ]
+
+    def _warn_once(self) -> None:
+        if not self._warned:
+            self._warned = True
+            if warning := self._store.warning():
+                logger.warning(warning)
 
     def _receipt(self, letter: Letter, stored: str) -> Receipt:
         if stored == letter.id:

@@ -93,7 +93,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class _Over:
     """Why a due delivery is not sent.
 
     :param recipients: what becomes of those that are open.
@@ -106,11 +106,11 @@ class Over:
     delivery: State | None = None
 
 
-_EXPIRED = Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
-_UNANSWERED = Over(
+_EXPIRED = _Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
+_UNANSWERED = _Over(
     "answer lost", "The content was sent, but the answer was lost.", RecipientState.UNCERTAIN
 )
-_UNREADABLE = Over(
+_UNREADABLE = _Over(
     "unreadable", "This version of Flask-Outbox cannot read it.", RecipientState.OPEN, State.HELD
 )
 
@@ -129,7 +129,7 @@ class _Taken:
     recipients: Mapping[str, RecipientState]
     positions: Sequence[int]
 
-    def over(self, now: int) -> Over | None:
+    def over(self, now: int) -> _Over | None:
         """Whether it must not be sent: sent perhaps and not to be sent twice, too late, or unreadable."""
         if self.row.content_started is not None and self.row.guarantee == AT_MOST_ONCE:
             return _UNANSWERED
@@ -156,7 +156,7 @@ class _Taken:
             worker=lease.worker,
         )
 
-    def result_row(self, why: Over, token: int, now: int) -> Row:
+    def result_row(self, why: _Over, token: int, now: int) -> Row:
         """How it ends; where somebody has the mail already, it is a sent one."""
         open_, states = RecipientState.OPEN, self.recipients.values()
         ended = why.delivery or ends_as(why.recipients if s is open_ else s for s in states)
@@ -170,7 +170,7 @@ class _Taken:
             "finished": now if ended in ENDED else None,
         }
 
-    def answer_rows(self, why: Over) -> Iterator[Row]:
+    def answer_rows(self, why: _Over) -> Iterator[Row]:
         """What becomes of its open recipients."""
         for position, state in zip(self.positions, self.recipients.values(), strict=True):
             if state is RecipientState.OPEN:
@@ -188,7 +188,8 @@ class _Taken:
 def agenda(connection: Connection, sql: Statements, env: str, now: float) -> list[Lane]:
     """The lanes that have live deliveries."""
     found = sql.agenda(connection, env=env, now=millis(now))
-    return [Lane(row.lane, row.priority, seconds(row.due), bool(row.closed)) for row in found]
+    lanes = [Lane(row.lane, row.priority, seconds(row.due), bool(row.closed)) for row in found]
+    return sorted(lanes, key=lambda lane: (lane.lane, lane.priority))
 
 
 def take(

@@ -86,7 +86,8 @@ class Statement:
     def many(self, line: Line, rows: Iterable[Mapping[str, object]]) -> None:
         """Run it for each row, in one call of the driver."""
         bound = [self._bound(row) for row in rows]
-        line.exec_driver_sql(self.text, bound if len(bound) > 1 else bound[0])
+        if bound:
+            line.exec_driver_sql(self.text, bound if len(bound) > 1 else bound[0])
 
     def _bound(self, values: Mapping[str, object]) -> Any:
         if self._fixed:

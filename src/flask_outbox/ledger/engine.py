@@ -13,7 +13,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
@@ -64,17 +63,15 @@ _CURES = {
 }
 
 
-@dataclass(frozen=True)
 class _Engines:
-    durable: Engine
-    relaxed: Engine
-    reading: Engine
+    """What one process has opened."""
 
-    @classmethod
-    def of(cls, url: URL) -> _Engines:
-        durable = _engine(url, "FULL")
-        relaxed = _engine(url, "NORMAL") if _is_sqlite(url) else durable
-        return cls(durable, relaxed, relaxed.execution_options(**{_READING: True}))
+    def __init__(self, url: URL) -> None:
+        self.durable = _engine(url, "FULL")
+        self.relaxed = _engine(url, "NORMAL") if _is_sqlite(url) else self.durable
+        self.reading = self.relaxed.execution_options(**{_READING: True})
+        #: Which file it is, whatever lies under its name later.
+        self.file: tuple[int, int] | None = None
 
     def dispose(self) -> None:
         self.durable.dispose()
@@ -92,7 +89,10 @@ class Database:
         self._url = _checked(url)
         self._error = _driver_error(self._url)
         #: The SQLite file, or None for a server database.
-        self.path = Path(self._url.database or "").absolute() if _is_sqlite(self._url) else None
+        self.path: Path | None = None
+        if _is_sqlite(self._url):
+            self.path = Path(self._url.database or "").absolute()
+            self._url = self._url.set(database=str(self.path))
         self._forget()
         _databases.add(self)
 
@@ -154,7 +154,7 @@ class Database:
         :raises SchemaError: they are there in another version.
         """
         if self.path is None:
-            engines = _Engines.of(self._url)
+            engines = _Engines(self._url)
             with self._explained():
                 _make_tables(engines.durable)
             engines.dispose()
@@ -169,20 +169,26 @@ class Database:
             self._ready()
 
     def _ready(self) -> _Engines:
-        if self._engines is None:
+        engines = self._engines
+        if engines is None:
             with self._lock:
-                if self._engines is None:
-                    self._engines = self._open()
-        return self._engines
+                engines = self._engines = self._engines or self._open()
+        if engines.file != _identity(self.path):
+            # What is written to a file without a name is lost, and SQLite may take the log of its successor away.
+            raise OutboxFileError(
+                f"The outbox {self.path} was deleted or replaced while in use: restart all processes that use it."
+            )
+        return engines
 
     def _open(self) -> _Engines:
         if self.path is not None:
             prepare(self.path)
-        engines = _Engines.of(self._url)
+        engines = _Engines(self._url)
         try:
             if self.path is not None:
                 self._make_file(engines, self.path)
             _check_version(engines.reading)
+            engines.file = _identity(self.path)
         except BaseException:
             engines.dispose()
             raise
@@ -240,6 +246,15 @@ def _driver_error(url: URL) -> type[Exception]:
     return error
 
 
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies under a name."""
+    try:
+        found = None if path is None else os.stat(path)  # noqa: PTH116 (each send waits for it)
+    except FileNotFoundError:
+        return None
+    return found and (found.st_dev, found.st_ino)
+
+
 def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
@@ -256,7 +271,7 @@ def _explain(error: BaseException, path: Path | None) -> OutboxError:
 
 def _engine(url: URL, synchronous: str) -> Engine:
     if not _is_sqlite(url):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise OutboxError(
             f"The outbox needs SQLite 3.33 or newer, this Python has {sqlite3.sqlite_version}: let MAIL_OUTBOX_URL"
@@ -265,6 +280,7 @@ def _engine(url: URL, synchronous: str) -> Engine:
     # However many threads send at once, each gets its connection: they wait for the file's lock, not for the pool.
     engine = create_engine(
         url,
+        hide_parameters=True,
         poolclass=QueuePool,
         max_overflow=-1,
         connect_args={"isolation_level": None, "timeout": BUSY, "check_same_thread": False},

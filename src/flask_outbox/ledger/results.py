@@ -103,6 +103,5 @@ def record(
         for result in results
         if result.report
     ]
-    if tries:
-        sql.insert_attempt.many(connection, tries)
+    sql.insert_attempt.many(connection, tries)
     return held

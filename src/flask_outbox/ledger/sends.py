@@ -31,42 +31,57 @@ class Entry:
     @classmethod
     def of(cls, letter: Letter, terms: Terms, env: str, now: int) -> Entry:
         size = letter.size
-        letter_row: Row = {
-            "id": letter.id,
-            "message_id": letter.message_id,
-            "sender": letter.sender.addr,
-            "subject": clip(letter.subject, 200),
-            "tags": document(letter.tags) if letter.tags else None,
-            "size": size,
-            "created": now,
-            "content": letter.to_json().encode(),
-        }
-        delivery_row: Row = {
+        return cls(
+            letter,
+            terms.key,
+            _letter_row(letter, size, now),
+            _delivery_row(letter, terms, size, env, now),
+            _recipient_rows(letter, now),
+        )
+
+
+def _letter_row(letter: Letter, size: int, now: int) -> Row:
+    return {
+        "id": letter.id,
+        "message_id": letter.message_id,
+        "sender": letter.sender.addr,
+        "subject": clip(letter.subject, 200),
+        "tags": document(letter.tags) if letter.tags else None,
+        "size": size,
+        "created": now,
+        "content": letter.to_json().encode(),
+    }
+
+
+def _delivery_row(letter: Letter, terms: Terms, size: int, env: str, now: int) -> Row:
+    return {
+        "letter_id": letter.id,
+        "part": 0,
+        "env": env,
+        "state": State.QUEUED.value,
+        "transport": terms.transport,
+        "lane": terms.transport,
+        "priority": terms.priority,
+        "due": now if terms.due is None else millis(terms.due),
+        "expires": None if terms.expires is None else millis(terms.expires),
+        "guarantee": terms.guarantee,
+        "size": size,
+        "created": now,
+    }
+
+
+def _recipient_rows(letter: Letter, now: int) -> list[Row]:
+    return [
+        {
             "letter_id": letter.id,
+            "position": position,
             "part": 0,
-            "env": env,
-            "state": State.QUEUED.value,
-            "transport": terms.transport,
-            "lane": terms.transport,
-            "priority": terms.priority,
-            "due": now if terms.due is None else millis(terms.due),
-            "expires": None if terms.expires is None else millis(terms.expires),
-            "guarantee": terms.guarantee,
-            "size": size,
-            "created": now,
+            "address": address,
+            "state": RecipientState.OPEN.value,
+            "updated": now,
         }
-        recipient_rows: list[Row] = [
-            {
-                "letter_id": letter.id,
-                "position": position,
-                "part": 0,
-                "address": address,
-                "state": RecipientState.OPEN.value,
-                "updated": now,
-            }
-            for position, address in enumerate(letter.envelope_to)
-        ]
-        return cls(letter, terms.key, letter_row, delivery_row, recipient_rows)
+        for position, address in enumerate(letter.envelope_to)
+    ]
 
 
 def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: int) -> list[str]:
@@ -80,11 +95,10 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
         for entry in entries
     ]
     new = [entry for entry, stored in zip(entries, ids, strict=True) if entry.letter.id == stored]
-    if new:
-        sql.insert_letter.many(line, [entry.letter_row for entry in new])
-        sql.insert_delivery.many(line, [entry.delivery_row for entry in new])
-        sql.insert_recipient.many(line, [row for e in new for row in e.recipient_rows])
-        _store_blobs(line, sql, [entry.letter for entry in new], now)
+    sql.insert_letter.many(line, [entry.letter_row for entry in new])
+    sql.insert_delivery.many(line, [entry.delivery_row for entry in new])
+    sql.insert_recipient.many(line, [row for entry in new for row in entry.recipient_rows])
+    _store_blobs(line, sql, [entry.letter for entry in new], now)
     return ids
 
 
@@ -131,8 +145,7 @@ def _store_blobs(line: Line, sql: Statements, letters: Iterable[Letter], now: in
         for digest, data in sorted(blobs.items())
         if digest not in there
     ]
-    if new:
-        sql.insert_blob.many(line, new)
+    sql.insert_blob.many(line, new)
     uses = {(letter.id, part.digest) for letter in letters for part in letter.parts()}
     sql.insert_letter_blob.many(
         line, [{"letter_id": id_, "digest": digest} for id_, digest in sorted(uses)]

@@ -68,11 +68,6 @@ def shown(state: str, *, due: float, now: float, attempts: int, reason: str, ref
     return str(state)
 
 
-def allowed(before: State, after: State) -> bool:
-    """Whether a delivery may go from one state to the other."""
-    return after in TRANSITIONS[before]
-
-
 def ends_as(states: Iterable[RecipientState]) -> State:
     """The end of a delivery none of whose recipients is open.
 

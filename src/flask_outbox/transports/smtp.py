@@ -41,7 +41,7 @@ class SmtpTransport(Transport):
         self._context = settings.context()
         self._waiting: deque[Job] = deque()
         self._idle: list[Connection] = []
-        self._roomy: list[Connection] = []
+        self._roomy: set[Connection] = set()
         self._connections: set[Connection] = set()
         self._tasks: dict[asyncio.Task[None], Connection] = {}
         self._no_more_until = clock()
@@ -68,8 +68,8 @@ class SmtpTransport(Transport):
             self._waiting.popleft().withdraw()
         for task, connection in self._tasks.items():
             connection.stop()
-            if not connection.ready:
-                task.cancel()
+            if connection in self._connections and not connection.ready:
+                task.cancel()  # nothing is in flight on a connection that is being opened
         await self._ended(_CLOSING)
         for connection in self._tasks.values():
             connection.abort()
@@ -126,14 +126,14 @@ class SmtpTransport(Transport):
 
     def has_room(self, connection: Connection) -> None:
         """The connection is busy with a content and could take another envelope along."""
-        self._roomy.append(connection)
+        self._roomy.add(connection)
 
     def closed(self, connection: Connection, failure: Outcome | None, again: Job | None) -> None:
         """The connection takes no more letters; see :meth:`.Pool.closed`."""
         self._connections.discard(connection)
-        for connections in (self._idle, self._roomy):
-            if connection in connections:
-                connections.remove(connection)
+        self._roomy.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
         if again is not None:
             again.retried = True
             self._open(again)

@@ -105,7 +105,7 @@ class Connection:
     # -- for the pool ------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Live."""
+        """Live: open, carry letters until there is a reason to end, settle what is left, close."""
         failure: Outcome | None = None
         try:
             await open_session(self._wire, self._settings, self._context)
@@ -204,11 +204,13 @@ class Connection:
 
     async def _close(self) -> None:
         """Take leave; what goes wrong now concerns nobody."""
-        with suppress(Broken):
+        try:
             if self._protocol.may(Command.QUIT):
-                self._wire.write(self._protocol.send(Command.QUIT))
-                await self._wire.answer(self._settings.patience(_QUIT))
-        self.abort()
+                await self._ask(self._protocol.send(Command.QUIT), _QUIT)
+        except Broken:
+            return
+        finally:
+            self.abort()
 
     # -- one letter --------------------------------------------------------------------------
 
@@ -218,6 +220,9 @@ class Connection:
             self._ahead = None
         else:
             self._wire.check()
+            if job.retried and not job.wanted:
+                job.withdraw()
+                return
             group = self._begin(job)
             if group is None:
                 return
@@ -296,7 +301,8 @@ class Connection:
             await self._wire.drain(self._settings.patience(_BLOCK))
         if self._ahead is None and not self.take_ahead():
             self._pool.has_room(self)
-        await self._wire.answer(self._settings.patience(_DOT))
+        await self._wire.expect(1, self._settings.patience(_DOT))
+        self._wire.pop()
 
     def _hear_verdict(self, reply: Reply) -> None:
         self._sending = False

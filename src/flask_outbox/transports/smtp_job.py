@@ -11,7 +11,7 @@ from ..mail.mime import compose, needs_smtputf8
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.replies import Step
 from .base import Clearance
-from .smtp_protocol import LONE_DOT, Envelope, Reply, to_wire
+from .smtp_protocol import Envelope, Reply, mend, to_wire
 
 
 class Job:
@@ -36,12 +36,13 @@ class Job:
         self.letter = letter
         self.to = to
         self.clearance = clearance
-        self.wire = to_wire(compose(letter))
+        content = mend(compose(letter))
+        self.wire = to_wire(content)
         self.envelope = Envelope(
             letter.envelope_from,
             to,
-            size=len(self.wire) - len(LONE_DOT),
-            eight_bit=not self.wire.isascii(),
+            size=len(content),
+            eight_bit=not content.isascii(),
             utf8=needs_smtputf8(letter, to),
             mail_options=letter.mail_options,
             rcpt_options=letter.rcpt_options,
@@ -74,7 +75,7 @@ class Job:
         elif step is Step.RCPT:
             self.outcomes[recipient] = reply.meaning(step)
             if not self.open:
-                self._settle(self.outcomes)
+                self._settle({to: self.outcomes[to] for to in self.to})
         else:
             self.finish(reply.meaning(step))
 

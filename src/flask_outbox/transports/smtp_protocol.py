@@ -36,6 +36,9 @@ MAX_LINES = 256
 #: RFC 5321 §4.5.3.1.4, including CRLF.
 MAX_COMMAND = 512
 
+#: What ends a content; alone, a content that has nothing in it.
+LONE_DOT = b".\r\n"
+
 _ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?: |$)").match
 _REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r]*))?\r?").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
@@ -80,7 +83,7 @@ class Envelope:
     """What is said of a message before its content.
 
     :param sender: the reverse-path; "" is the null path.
-    :param size: octets of the content, as RFC 1870 counts them or a few more.
+    :param size: octets of the content, without the dots that are added (RFC 1870 §3).
     :param eight_bit: the content is not ASCII.
     :param utf8: the message needs SMTPUTF8 (RFC 6531).
     :raises BadHeaderError: CR, LF, NUL or another control where none may be.
@@ -112,24 +115,21 @@ def _check_text(text: str, what: str) -> None:
         raise BadHeaderError(f"CR, LF, NUL or another control in {what} for SMTP.")
 
 
-def to_wire(content: bytes) -> bytes:
-    """The content as it follows DATA (RFC 5321 §4.5.2): leading dots doubled, the final dot added.
+def mend(content: bytes) -> bytes:
+    """The content with CRLF for every line end, and one at its end.
 
-    A bare CR or LF becomes CRLF: a server that takes one for a line end would see the final dot too
-    early, and what follows it as commands.
+    A server that takes a bare CR or LF for a line end would see the final dot too early, and what
+    follows it as commands.
     """
     if not content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
         content = _BARE_LINE_END.sub(b"\r\n", content)
-    content = content.replace(b"\r\n.", b"\r\n..")
-    if content.startswith(b"."):
-        content = b"." + content
-    if content and not content.endswith(b"\r\n"):
-        content += b"\r\n"
-    return content + b".\r\n"
+    return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
 
 
-#: The end of a content that has nothing in it.
-LONE_DOT = b".\r\n"
+def to_wire(content: bytes) -> bytes:
+    """A mended content as it follows DATA: leading dots doubled, the final one added (RFC 5321 §4.5.2)."""
+    first = b"." if content.startswith(b".") else b""
+    return first + content.replace(b"\r\n.", b"\r\n..") + LONE_DOT
 
 
 def _plain(username: str, password: str) -> list[str]:
@@ -269,9 +269,10 @@ class SmtpProtocol:
             options += " BODY=8BITMIME"
         if envelope.utf8:
             options += " SMTPUTF8"
-        for option in self._allowed(envelope.mail_options):
-            if f" {option.partition('=')[0].upper()}" not in options:
-                options += f" {option}"
+        if envelope.mail_options:
+            said = {_keyword(option) for option in options.split()}
+            given = self._allowed(envelope.mail_options)
+            options += "".join([f" {option}" for option in given if _keyword(option) not in said])
         return f"MAIL FROM:<{envelope.sender}>{options}\r\n"
 
     def _rcpt(self, envelope: Envelope, recipient: str) -> str:
@@ -320,7 +321,11 @@ class SmtpProtocol:
         """Those that the server can take."""
         if not options or "DSN" in self.capabilities:
             return options
-        return [option for option in options if option.partition("=")[0].upper() not in _DSN]
+        return [option for option in options if _keyword(option) not in _DSN]
+
+
+def _keyword(option: str) -> str:
+    return option.partition("=")[0].upper()
 
 
 @lru_cache

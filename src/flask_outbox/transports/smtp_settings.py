@@ -114,7 +114,8 @@ class SmtpSettings:
             valid = bool(_NAME(self.host))
         if not valid:
             raise ConfigurationError("'MAIL_SERVER' must be a host name or an address.")
-        if self.local_hostname is not None and not _NAME(self.local_hostname):
+        name = self.local_hostname
+        if name is not None and not (name.isascii() and _NAME(name)):
             raise ConfigurationError("'MAIL_LOCAL_HOSTNAME' must be a host name.")
 
     def _check_login(self) -> None:

@@ -144,7 +144,8 @@ class Wire(asyncio.Protocol):
         self.check()
         assert self._transport is not None
         if chunks:
-            self._transport.writelines(chunks)
+            # Joined here: `writelines` of Python 3.12.0 to 3.13.1 never calls `pause_writing`.
+            self._transport.write(b"".join(chunks))
         if self._transport.is_closing():
             self.abort(lost("connection lost"))
             self.check()

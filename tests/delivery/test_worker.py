@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+
 from delivery.conftest import ACCEPTED, Answer, Road, accept, letter, put
 from flask_outbox.delivery.recorder import UNRECORDED
 from flask_outbox.delivery.worker import Worker, WorkerSettings
@@ -350,3 +352,36 @@ def test_an_idle_worker_looks_once_a_poll(store: Store) -> None:
         await running
 
     asyncio.run(run())
+
+
+def test_a_worker_that_starts_before_anything_was_stored_makes_the_outbox(store: Store) -> None:
+    assert store.path is not None
+    assert not store.path.exists()
+    drain(store, Road())
+    assert store.path.exists()
+
+
+def test_an_outbox_that_cannot_be_used_is_complained_of_once_and_tried_again(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert store.path is not None
+    store.path.mkdir()  # a folder where the file belongs
+    road = Road()
+
+    async def run() -> None:
+        one = worker(store, road)
+        running = asyncio.create_task(one.run())
+        started = one.last_tick
+        while one.last_tick < started + 4 * SETTINGS.poll:
+            await asyncio.sleep(0.01)
+        store.path.rmdir()  # type: ignore[union-attr]
+        await asyncio.to_thread(put, store, letter(1))
+        while not road.carried:
+            await asyncio.sleep(0.01)
+        one.stop()
+        await running
+
+    asyncio.run(run())
+    complaints = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(complaints) == 1
+    assert states(store) == {"sent": 1}

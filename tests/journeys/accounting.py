@@ -30,9 +30,8 @@ class AccountingServer:
         #: Message-ID -> the digest of each copy.
         self.copies: defaultdict[str, list[str]] = defaultdict(list)
         self.count = 0
-        self.connections = 0
-        self.most_connections = 0
         self.port = 0
+        self._conversations: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -73,10 +72,14 @@ class AccountingServer:
         self._ready.set()
         await self._ended.wait()
         server.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.most_connections = max(self.most_connections, self.connections)
+        conversation = asyncio.current_task()
+        assert conversation is not None
+        self._conversations.add(conversation)
         try:
             writer.write(b"220 accounting.example ESMTP\r\n")
             while line := await reader.readline():
@@ -93,11 +96,13 @@ class AccountingServer:
                 else:
                     writer.write(b"250 Ok\r\n")
             await writer.drain()
+            writer.close()
+            await writer.wait_closed()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return  # the client was killed, or the test is over
         finally:
-            self.connections -= 1
-            writer.close()
+            self._conversations.discard(conversation)
+            writer.transport.abort()
 
     def _account(self, content: bytes) -> None:
         found = _MESSAGE_ID.search(content)

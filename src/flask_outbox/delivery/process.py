@@ -77,13 +77,16 @@ class Process:
         ).result()
 
     def ensure_worker(self) -> None:
-        """Start the worker if this process is to have one and has not."""
-        if self._working is not None or self._make_worker is None:
+        """Start the worker if this process is to have one and none runs."""
+        if self._make_worker is None or self._works():
             return
         with self._lock:
-            if self._working is None:
+            if not self._works():
                 self._register_exit()
                 self._working = self._loop.spawn(self._work(self._make_worker))
+
+    def _works(self) -> bool:
+        return self._working is not None and not self._working.done()
 
     def stuck(self) -> bool:
         """Whether the worker was started and has shown no sign of life for :data:`STALE` seconds."""

@@ -117,6 +117,7 @@ class Worker:
         self._going = True
         self._once = False
         self._patience = 0.0
+        self._complaint = ""
         #: When it last looked around, by ``time.monotonic``: a watchdog reads it from another thread.
         self.last_tick = time.monotonic()
         #: Whether it was ever the drainer.
@@ -167,23 +168,30 @@ class Worker:
 
     async def _take_over(self) -> bool:
         """Become the drainer, or find that somebody else is."""
-        if self._lock is not None and not self._lock.acquire():
-            self.last_tick = time.monotonic()
-            return False
+        self.last_tick = time.monotonic()
         try:
+            # First the file: the lock lies beside it.
+            await self._sql.run(self._store.check_schema)
+            if self._lock is not None and not self._lock.acquire():
+                return False
             await self._sql.run(self._begin)
         except OutboxError as error:
-            logger.error("the worker cannot use the outbox and tries again: %s", error)
+            self._complain("the worker cannot use the outbox and tries again: %s", error)
             self._release_lock()
             return False
         if self._bell is not None:
             self._bell.listen(asyncio.get_running_loop(), self._wake.set)
-        self.drained = True
+        self.drained, self._complaint = True, ""
         logger.info("this worker is the drainer of the outbox now")
         return True
 
+    def _complain(self, text: str, error: OutboxError) -> None:
+        """Say it once, not at every try."""
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            logger.error(text, error)
+
     def _begin(self) -> None:
-        self._store.check_schema()
         self._store.register_worker(time.time())
         if self._lock is not None:
             # Whoever holds the lock is the only drainer: what is still marked as being sent, a dead one left behind.
@@ -227,13 +235,16 @@ class Worker:
 
     async def _drain(self) -> None:
         """Claim and carry until told to stop, to give way, or (with ``finish``) until nothing is due."""
-        while self._going and not (self._lock is not None and self._lock.wanted()):
+        while self._going:
             self.last_tick = time.monotonic()
             self._wake.clear()
             try:
+                if self._lock is not None and self._lock.wanted():
+                    return
                 found = await self._claim_round()
+                self._complaint = ""
             except OutboxError as error:
-                logger.error("the worker cannot claim and tries again: %s", error)
+                self._complain("the worker cannot claim and tries again: %s", error)
                 found = _Round(wait=self._settings.poll)
             if found.claimed:
                 continue

@@ -385,3 +385,16 @@ def test_an_outbox_that_cannot_be_used_is_complained_of_once_and_tried_again(
     complaints = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(complaints) == 1
     assert states(store) == {"sent": 1}
+
+
+def test_watchers_hear_of_what_expired_before_it_could_be_sent(store: Store) -> None:
+    put(store, letter(1), terms=Terms(expires=time.time() - 1))
+    heard: list[tuple[str, str, str]] = []
+
+    def watch(letter: Letter, report: Report, plan: Plan) -> None:
+        heard.append((letter.id, str(plan.state), plan.reason))
+
+    road = Road()
+    drain(store, road, watchers=[watch])
+    assert road.carried == []
+    assert heard == [(letter(1).id, "dead", "expired")]

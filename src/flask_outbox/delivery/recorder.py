@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from ..ledger.claims import Ended
 from .courier import Watcher
 from .loop import ThreadQueue
 
@@ -81,9 +82,14 @@ class Recorder:
             self._unrecorded -= len(batch)
             self._committed.set()
             recorded(batch)
-            if self._watchers:
-                told = [result for result in batch if result.claim.delivery_id in written]
-                self._telling.submit(self._tell, told)
+            for result in batch:
+                if result.claim.delivery_id in written:
+                    self.tell(Ended(result.claim.letter, result.report, result.plan))
+
+    def tell(self, ended: Ended) -> None:
+        """Let the watchers hear of what is committed; from any thread."""
+        if self._watchers:
+            self._telling.submit(self._tell, ended)
 
     def close(self) -> None:
         """Let the watchers hear of everything, then end their thread."""
@@ -106,12 +112,11 @@ class Recorder:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
         return self._store.finish(batch, time.time())
 
-    def _tell(self, results: Sequence[Finished]) -> None:
+    def _tell(self, ended: Ended) -> None:
         with self._context():
-            for result in results:
-                for watcher in self._watchers:
-                    try:
-                        watcher(result.claim.letter, result.report, result.plan)
-                    except Exception:
-                        # User code: its failure is its own, the mail is recorded already.
-                        logger.exception("a watcher failed for letter %s", result.claim.letter.id)
+            for watcher in self._watchers:
+                try:
+                    watcher(*ended)
+                except Exception:
+                    # User code: its failure is its own, the mail is recorded already.
+                    logger.exception("a watcher failed for letter %s", ended.letter.id)

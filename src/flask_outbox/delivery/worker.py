@@ -297,7 +297,12 @@ class Worker:
             if limit < 1:
                 break
             found = self._store.claim(
-                lane.lane, lane.priority, limit, now=now, lease=self._settings.lease
+                lane.lane,
+                lane.priority,
+                limit,
+                now=now,
+                lease=self._settings.lease,
+                tell=self._recorder.tell,
             )
             left[lane.transport] = left.get(lane.transport, 1) - len(found)
             claims += found

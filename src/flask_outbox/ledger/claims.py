@@ -6,12 +6,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from ..mail.letter import Letter
-from ..rules.retry import AT_MOST_ONCE
+from ..rules.outcomes import Kind, Outcome, Report, Scope
+from ..rules.retry import AT_MOST_ONCE, Plan
 from ..rules.states import ENDED, RecipientState, State, ends_as
 from .rows import Row, document, millis, seconds
 from .statements import Statements
@@ -92,26 +93,45 @@ class Claim:
         return {"id": self.delivery_id, "token": self.token}
 
 
+class Ended(NamedTuple):
+    """A due delivery that ended instead of being claimed, in the form that a try has."""
+
+    letter: Letter
+    report: Report
+    plan: Plan
+
+
 @dataclass(frozen=True, slots=True)
 class _Over:
     """Why a due delivery is not sent.
 
+    :param kind: what it means for those that are open.
     :param recipients: what becomes of those that are open.
     :param delivery: what becomes of it, or None where the recipients decide.
     """
 
     reason: str
     text: str
+    kind: Kind
     recipients: RecipientState
     delivery: State | None = None
 
 
-_EXPIRED = _Over("expired", "It expired before it could be sent.", RecipientState.REFUSED)
+_EXPIRED = _Over(
+    "expired", "It expired before it could be sent.", Kind.REFUSED, RecipientState.REFUSED
+)
 _UNANSWERED = _Over(
-    "answer lost", "The content was sent, but the answer was lost.", RecipientState.UNCERTAIN
+    "answer lost",
+    "The content was sent, but the answer was lost.",
+    Kind.UNKNOWN,
+    RecipientState.UNCERTAIN,
 )
 _UNREADABLE = _Over(
-    "unreadable", "This version of Flask-Outbox cannot read it.", RecipientState.OPEN, State.HELD
+    "unreadable",
+    "This version of Flask-Outbox cannot read it.",
+    Kind.REFUSED,
+    RecipientState.OPEN,
+    State.HELD,
 )
 
 
@@ -170,6 +190,15 @@ class _Taken:
             "finished": now if ended in ENDED else None,
         }
 
+    def ended(self, letter: Letter, why: _Over) -> Ended:
+        """How it ended, as a try would have told it."""
+        open_ = [to for to, state in self.recipients.items() if state is RecipientState.OPEN]
+        outcome = Outcome(why.kind, Scope.MESSAGE, text=why.text)
+        states = {**self.recipients, **dict.fromkeys(open_, why.recipients)}
+        finished = dict.fromkeys(open_, (why.recipients, outcome))
+        plan = Plan(ends_as(states.values()), why.reason, finished=finished, counts=False)
+        return Ended(letter, Report.of(open_, outcome), plan)
+
     def answer_rows(self, why: _Over) -> Iterator[Row]:
         """What becomes of its open recipients."""
         for position, state in zip(self.positions, self.recipients.values(), strict=True):
@@ -194,7 +223,7 @@ def agenda(connection: Connection, sql: Statements, env: str, now: float) -> lis
 
 def take(
     connection: Connection, sql: Statements, found: Sequence[Any], lease: Lease, now: int
-) -> list[Claim]:
+) -> tuple[list[Claim], list[Ended]]:
     """Claim the deliveries of those rows, but for what must not be sent any more: that ends here."""
     ids = document([{"id": row.id} for row in found])
     sql.claim(connection, until=lease.until, token=lease.token, worker=lease.worker, rows=ids)
@@ -209,7 +238,7 @@ def take(
         answers = [row for one, why in over for row in one.answer_rows(why)]
         sql.finish(connection, rows=document(ended))
         sql.answer(connection, rows=document(answers), now=now)
-    return claims
+    return claims, [one.ended(one.letter, why) for one, why in over if one.letter is not None]
 
 
 def within(found: Iterable[Any], budget: int) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from ..errors import ConfigurationError
 from ..mail.letter import Letter, Terms
 from . import claims, results, sends
-from .claims import Claim, Lane, Lease
+from .claims import Claim, Ended, Lane, Lease
 from .driver import Statement
 from .engine import Database
 from .file import ephemeral
@@ -117,6 +117,7 @@ class Store:
         now: float,
         lease: float,
         budget: int = BUDGET,
+        tell: Callable[[Ended], None] | None = None,
     ) -> list[Claim]:
         """Take the first due deliveries of a lane in hand, those of dead workers among them.
 
@@ -124,6 +125,7 @@ class Store:
 
         :param lease: seconds after which they are due again, unless extended.
         :param budget: bytes of letters after which no more are taken; one always is.
+        :param tell: told of each that ended here, once that is committed.
         """
         held = Lease(secrets.randbits(63), millis(now + lease), self._worker)
         with self.database.transaction() as connection:
@@ -132,7 +134,13 @@ class Store:
                 connection, env=self.env, lane=lane, priority=priority, now=millis(now), limit=limit
             )
             found = list(claims.within(list(due), budget))
-            return claims.take(connection, sql, found, held, millis(now)) if found else []
+            if not found:
+                return []
+            taken, ended = claims.take(connection, sql, found, held, millis(now))
+        if tell is not None:
+            for one in ended:
+                tell(one)
+        return taken
 
     def mark_content_started(self, claim: Claim, now: float) -> bool:
         """Commit, also against a power cut, that the content is about to leave; for ``at_most_once``.

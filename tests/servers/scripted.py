@@ -116,6 +116,7 @@ class ScriptedServer:
             step: list(item) if isinstance(item, list) else item
             for step, item in (script or {}).items()
         }
+        self._tasks: set[asyncio.Task[None]] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -144,15 +145,22 @@ class ScriptedServer:
         self._started.set()
         await self._stop.wait()
         server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = Session(encrypted=self.implicit)
         self.sessions.append(session)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             await _Conversation(self, session, reader, writer).hold()
-        except (ConnectionError, ssl.SSLError, _Ended):
+        except (ConnectionError, ssl.SSLError, _Ended, asyncio.CancelledError):
             pass
         finally:
+            self._tasks.discard(task)
             writer.transport.abort()
 
 
@@ -174,7 +182,9 @@ class _Conversation:
         self.writer = writer
         self.heard = b""
         self.said = b""
+        self.code = 0
         self.answered: list[str] = []
+        self.code = 0
         self.sender: str | None = None
         self.recipients: list[str] = []
 
@@ -221,17 +231,19 @@ class _Conversation:
         if item is None:
             item = plain
         self.answered.append(step)
-        said = b""
+        self.code = 0
         for action in item if isinstance(item, tuple) else (item,):
             if isinstance(action, str):
-                said = action.replace("\n", "\r\n").encode() + b"\r\n"
-                self.said += said
+                self.say(action.replace("\n", "\r\n").encode() + b"\r\n")
             elif isinstance(action, bytes):
-                said = action
-                self.said += said
+                self.say(action)
             else:
                 await self.act(action)
-        return int(said[:3]) if said[:3].isdigit() else 0
+        return self.code
+
+    def say(self, reply: bytes) -> None:
+        self.said += reply
+        self.code = int(reply[:3]) if reply[:3].isdigit() else 0
 
     async def act(self, action: Act | Gate) -> None:
         await self.flush()
@@ -309,8 +321,11 @@ class _Conversation:
         content, _, self.heard = self.heard.partition(b"\r\n.\r\n")
         content = (content + b"\r\n").replace(b"\r\n.", b"\r\n")[2:]
         number = len(self.server.messages) + 1
-        if await self.do("CONTENT", f"250 2.0.0 Ok: queued as {number:05X}") == 250:
-            self.server.messages.append(Message(self.sender or "", self.recipients, content))
+        try:
+            await self.do("CONTENT", f"250 2.0.0 Ok: queued as {number:05X}")
+        finally:  # also where the script ends the connection right after its 250
+            if self.code == 250:
+                self.server.messages.append(Message(self.sender or "", self.recipients, content))
         self.sender, self.recipients = None, []
 
     async def on_rset(self, line: str) -> None:

@@ -32,7 +32,7 @@ class Road(Transport):
     """Notes what it carries and answers as it is told."""
 
     def __init__(self, answer: Answer = accept, concurrency: int = 8) -> None:
-        self.concurrency = concurrency
+        self.concurrency = self.connections = concurrency
         self.answer = answer
         self.carried: list[tuple[str, tuple[str, ...]]] = []
         self.in_hand = 0

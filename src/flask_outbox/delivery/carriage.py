@@ -10,6 +10,7 @@ from ..rules.retry import AT_MOST_ONCE
 
 if TYPE_CHECKING:
     from ..ledger.store import Claim
+    from .recorder import Recorder
 
 #: Seconds before the end of a lease from which on it no longer counts: the clocks of two machines differ.
 MARGIN = 2.0
@@ -27,7 +28,8 @@ class Carriage:
 
     :param deadline: when the lease ends, by :func:`boot_clock`.
     :param going: whether the worker still starts letters; False once it was told to stop.
-    :param room: awaited until few enough results wait for their commit.
+    :param recorder: says when a content may leave.
+    :param connections: of the transport it leaves by.
     :param mark: records that the content is about to leave; False when the lease is lost.
     """
 
@@ -37,14 +39,16 @@ class Carriage:
         *,
         deadline: float,
         going: Callable[[], bool],
-        room: Callable[[], Awaitable[None]],
+        recorder: Recorder,
+        connections: int,
         mark: Callable[[Claim], Awaitable[bool]],
     ) -> None:
         self.claim = claim
         self.deadline = deadline
         self.started = time.time()
         self._going = going
-        self._room = room
+        self._recorder = recorder
+        self._connections = connections
         self._mark = mark
 
     def lose(self) -> None:
@@ -57,13 +61,16 @@ class Carriage:
         return self._going() and self._leased() and (expires is None or time.time() < expires)
 
     async def content(self) -> bool:
-        """Whether the content may leave, once few enough results wait for their commit."""
-        await self._room()
-        if not self._leased():
-            return False
-        if self.claim.guarantee == AT_MOST_ONCE and not await self._mark(self.claim):
-            self.lose()
-        return self._leased()
+        """Whether the content may leave, once few enough others have left without their result being committed."""
+        delivery_id = self.claim.delivery_id
+        await self._recorder.expose(delivery_id, self._connections)
+        if self._leased() and (
+            self.claim.guarantee != AT_MOST_ONCE or await self._mark(self.claim)
+        ):
+            return True
+        self.lose()
+        self._recorder.cover(delivery_id)
+        return False
 
     def _leased(self) -> bool:
         return boot_clock() < self.deadline - MARGIN

@@ -40,6 +40,11 @@ class Courier:
         road = self.transports.get(transport)
         return road.concurrency if road else 1
 
+    def connections(self, transport: str) -> int:
+        """How many contents can be on their way at once."""
+        road = self.transports.get(transport)
+        return road.connections if road else 1
+
     async def carry(
         self, letter: Letter, to: tuple[str, ...], transport: str, clearance: Clearance
     ) -> Report:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flask_outbox")
 
-#: Results that may wait for their commit; no content leaves while so many do.
+#: Results that may wait for their commit, besides one content on its way a connection; none leaves beyond that.
 UNRECORDED = 20
 
 #: Seconds between tries while the database does not take the results.
@@ -46,6 +46,7 @@ class Recorder:
         self._context = context
         self._waiting: list[Finished] = []
         self._unrecorded = 0
+        self._exposed: set[int] = set()
         self._arrived = asyncio.Event()
         self._committed = asyncio.Event()
         self._telling = ThreadQueue("flask-outbox-watch")
@@ -56,11 +57,22 @@ class Recorder:
         self._unrecorded += 1
         self._arrived.set()
 
-    async def room(self) -> None:
-        """Wait until fewer than :data:`UNRECORDED` results wait for their commit."""
-        while self._unrecorded >= UNRECORDED:
+    async def expose(self, delivery_id: int, connections: int) -> None:
+        """Wait until a content may leave: what a kill would repeat is what has left and is not committed.
+
+        It counts from here on and not from its reply, which others may learn of before this does.
+
+        :param connections: of the transport it leaves by.
+        """
+        while len(self._exposed) >= UNRECORDED + connections:
             self._committed.clear()
             await self._committed.wait()
+        self._exposed.add(delivery_id)
+
+    def cover(self, delivery_id: int) -> None:
+        """The content has not left after all, or nobody waits for its end any more."""
+        self._exposed.discard(delivery_id)
+        self._committed.set()
 
     async def empty(self) -> None:
         """Wait until everything is committed."""
@@ -80,6 +92,7 @@ class Recorder:
                 self._arrived.clear()
             written = await self._commit(batch)
             self._unrecorded -= len(batch)
+            self._exposed.difference_update(result.claim.delivery_id for result in batch)
             self._committed.set()
             recorded(batch)
             for result in batch:

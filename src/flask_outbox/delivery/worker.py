@@ -3,8 +3,8 @@
 The rules it keeps:
 
 1. It claims no more than the transports can take, and only while it is the drainer of its file.
-2. No content leaves while too many results wait for their commit, nor without a lease that still runs. So a kill
-   repeats at most one message a connection and those results.
+2. No content leaves while too many others have left without their results being committed, nor without a lease
+   that still runs. So a kill repeats at most one message a connection and twenty more.
 3. A result is kept until it is committed, however long the database is away; where the lease was lost meanwhile,
    the ledger changes nothing.
 4. Told to stop, it claims no more, lets what is being sent finish, records it and gives the rest back.
@@ -322,7 +322,8 @@ class Worker:
             claim,
             deadline=deadline,
             going=lambda: self._going,
-            room=self._recorder.room,
+            recorder=self._recorder,
+            connections=self._courier.connections(claim.transport),
             mark=self._mark,
         )
         self._in_hand[claim.delivery_id] = carriage
@@ -359,6 +360,7 @@ class Worker:
 
     async def _give_back(self, claim: Claim) -> None:
         del self._in_hand[claim.delivery_id]
+        self._recorder.cover(claim.delivery_id)
         try:
             await self._sql.run(self._store.release, [claim], time.time())
         except OutboxError:

@@ -25,6 +25,9 @@ class Transport(ABC):
     #: How many letters are worth handing over at once.
     concurrency: int = 1
 
+    #: How many contents can be on their way at once.
+    connections: int = 1
+
     @abstractmethod
     async def deliver(self, letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
         """Try once, for the recipients that are still open.

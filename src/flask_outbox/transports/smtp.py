@@ -36,6 +36,7 @@ class SmtpTransport(Transport):
     ) -> None:
         #: One letter on each connection and one behind it.
         self.concurrency = 2 * settings.pool_size
+        self.connections = settings.pool_size
         self._settings = settings
         self._clock = clock
         self._context = settings.context()
@@ -66,10 +67,10 @@ class SmtpTransport(Transport):
         self._closing = True
         while self._waiting:
             self._waiting.popleft().withdraw()
-        for task, connection in self._tasks.items():
+        for connection in self._tasks.values():
             connection.stop()
             if connection in self._connections and not connection.ready:
-                task.cancel()  # nothing is in flight on a connection that is being opened
+                connection.abort()  # nothing is in flight on a connection that is being opened
         await self._ended(_CLOSING)
         for connection in self._tasks.values():
             connection.abort()

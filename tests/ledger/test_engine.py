@@ -94,7 +94,7 @@ def test_a_file_is_set_to_what_an_outbox_needs(store: Store) -> None:
     assert pragma(store, "busy_timeout") == 10_000
     assert pragma(store, "synchronous") == 1  # normal
     assert pragma(store, "synchronous", durable=True) == 2  # full
-    with store.database.sending() as line:
+    with store.database.direct(durable=True) as line:
         assert list(line.exec_driver_sql("PRAGMA synchronous")) == [(2,)]
 
 

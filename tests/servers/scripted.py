@@ -130,6 +130,10 @@ class ScriptedServer:
         self._thread.join(DEADLINE)
         assert not self._thread.is_alive(), "the scripted server did not end"
 
+    @property
+    def contents(self) -> list[bytes]:
+        return [message.content for message in self.messages]
+
     def scripted(self, step: str) -> Item:
         """What the script wants at this step, this time."""
         item = self._script.get(step)

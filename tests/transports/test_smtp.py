@@ -237,15 +237,12 @@ def test_where_the_content_is_refused_earlier_refusals_stay() -> None:
 
 
 def test_354_for_nobody_is_answered_by_the_lone_dot() -> None:
-    script = {
-        "RCPT": ["550 5.1.1 Nobody", None],
-        "DATA": "354 Go on",
-        "CONTENT": ["554 Nobody", None],
-    }
+    script = {"RCPT": ["550 5.1.1 Nobody", None], "DATA": "354 Go on"}
     with ScriptedServer(script=script) as server:
         refused, accepted = deliver(server.port, *letters(2))
     assert only(refused).code == 550
     assert accepted.all_accepted
+    assert server.contents == [b"", b"Subject: 2\r\n\r\nBody\r\n"]
     assert server.sessions[0].letter_trips == [ENVELOPE, ["CONTENT", *ENVELOPE], ["CONTENT"]]
 
 

@@ -162,7 +162,7 @@ def test_a_letter_sent_ahead_is_unharmed_by_the_end_of_the_one_before(
         first, second = deliver(server.port, *letters(2))
     assert facts(first) == expected
     assert second.all_accepted
-    assert [m.content for m in server.messages] == [b"Subject: 2\r\n\r\nBody\r\n"]
+    assert server.contents == [b"Subject: 2\r\n\r\nBody\r\n"]
 
 
 def test_letters_that_wait_survive_the_end_of_a_connection() -> None:
@@ -182,8 +182,11 @@ def test_where_no_connection_opens_all_that_wait_learn_why() -> None:
     assert len(server.sessions) == 2
 
 
-def test_a_server_that_closes_right_after_its_greeting_is_not_asked_for_ever() -> None:
-    with ScriptedServer(script={"EHLO": ("250 scripted.example", DROP)}) as server:
+@pytest.mark.parametrize("ending", [(DROP,), ("421 4.3.2 Bye", DROP)])
+def test_a_server_that_closes_right_after_its_greeting_is_not_asked_for_ever(
+    ending: tuple[str, ...],
+) -> None:
+    with ScriptedServer(script={"EHLO": ("250 scripted.example", *ending)}) as server:
         reports = deliver(server.port, *letters(3))
     assert [facts(report) for report in reports] == [LOST_BEFORE] * 3
     assert len(server.sessions) <= 3
@@ -307,7 +310,7 @@ def test_a_sender_who_gave_up_is_not_served() -> None:
 
     with ScriptedServer() as server:
         asyncio.run(main(server.port))
-    assert [m.content for m in server.messages] == [b"Subject: 2\r\n\r\nBody\r\n"]
+    assert server.contents == [b"Subject: 2\r\n\r\nBody\r\n"]
 
 
 def test_an_error_in_the_clearance_is_its_owners() -> None:

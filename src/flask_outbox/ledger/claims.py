@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
-
 from ..mail.letter import Letter
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.retry import AT_MOST_ONCE, Plan
 from ..rules.states import ENDED, RecipientState, State, ends_as
+from .driver import Line
 from .rows import Row, document, millis, seconds
 from .statements import Statements
 
@@ -214,21 +213,21 @@ class _Taken:
                 }
 
 
-def agenda(connection: Connection, sql: Statements, env: str, now: float) -> list[Lane]:
+def agenda(line: Line, sql: Statements, env: str, now: float) -> list[Lane]:
     """The lanes that have live deliveries."""
-    found = sql.agenda(connection, env=env, now=millis(now))
+    found = sql.agenda(line, env=env, now=millis(now))
     lanes = [Lane(row.lane, row.priority, seconds(row.due), bool(row.closed)) for row in found]
     return sorted(lanes, key=lambda lane: (lane.lane, lane.priority))
 
 
 def take(
-    connection: Connection, sql: Statements, found: Sequence[Any], lease: Lease, now: int
+    line: Line, sql: Statements, found: Sequence[Any], lease: Lease, now: int
 ) -> tuple[list[Claim], list[Ended]]:
     """Claim the deliveries of those rows, but for what must not be sent any more: that ends here."""
     ids = document([{"id": row.id} for row in found])
-    sql.claim(connection, until=lease.until, token=lease.token, worker=lease.worker, rows=ids)
+    sql.claim(line, until=lease.until, token=lease.token, worker=lease.worker, rows=ids)
     claims, over = [], []
-    for one in _with_letters(connection, sql, found):
+    for one in _with_letters(line, sql, found):
         if (why := one.over(now)) is not None:
             over.append((one, why))
         elif one.letter is not None:
@@ -236,8 +235,8 @@ def take(
     if over:
         ended = [one.result_row(why, lease.token, now) for one, why in over]
         answers = [row for one, why in over for row in one.answer_rows(why)]
-        sql.finish(connection, rows=document(ended))
-        sql.answer(connection, rows=document(answers), now=now)
+        sql.finish(line, rows=document(ended))
+        sql.answer(line, rows=document(answers), now=now)
     return claims, [one.ended(one.letter, why) for one, why in over if one.letter is not None]
 
 
@@ -251,15 +250,13 @@ def within(found: Iterable[Any], budget: int) -> Iterator[Any]:
         yield row
 
 
-def _with_letters(
-    connection: Connection, sql: Statements, found: Sequence[Any]
-) -> Iterator[_Taken]:
+def _with_letters(line: Line, sql: Statements, found: Sequence[Any]) -> Iterator[_Taken]:
     asked = document([{"id": row.letter_id} for row in found])
     recipients = defaultdict(list)
-    for row in sql.recipients_of(connection, rows=asked):
+    for row in sql.recipients_of(line, rows=asked):
         recipients[row.letter_id, row.part].append(row)
-    contents = {row.id: row.content for row in sql.contents_of(connection, rows=asked)}
-    blobs = {row.digest: row.data for row in sql.blobs_of(connection, rows=asked)}
+    contents = {row.id: row.content for row in sql.contents_of(line, rows=asked)}
+    blobs = {row.digest: row.data for row in sql.blobs_of(line, rows=asked)}
     for row in found:
         to = sorted(recipients[row.letter_id, row.part], key=lambda one: one.position)
         yield _Taken(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
     Dialect,
@@ -50,10 +50,7 @@ class Line(Protocol):
 
 
 class Direct:
-    """As much of a SQLAlchemy connection as a send needs, at a seventh of its price a statement.
-
-    Rows come as plain tuples.
-    """
+    """As much of a SQLAlchemy connection as sends and workers need, at a seventh of its price a statement."""
 
     def __init__(self, connection: PoolProxiedConnection, dialect: Dialect) -> None:
         self._connection = connection
@@ -69,6 +66,17 @@ class Direct:
         return cursor
 
 
+class _Rows:
+    """What a query gave."""
+
+    def __init__(self, rowcount: int, rows: Iterator[Any]) -> None:
+        self.rowcount = rowcount
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+
 class Statement:
     """SQL as a driver takes it; what stays open in it has a name."""
 
@@ -77,11 +85,21 @@ class Statement:
         self.text = str(compiled)
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._order: Iterable[str] | None = compiled.positiontup if compiled.positional else None
+        self._make: Callable[[Iterable[Any]], Any] | None = None
 
     def __call__(self, line: Line, **values: object) -> Result:
-        """Run it."""
-        result: Result = line.exec_driver_sql(self.text, self._bound(values))
+        """Run it; the rows have their columns as attributes."""
+        found = line.exec_driver_sql(self.text, self._bound(values))
+        if isinstance(line, Direct) and found.description is not None:
+            return _Rows(found.rowcount, map(self._row(found), found.fetchall()))
+        result: Result = found
         return result
+
+    def _row(self, cursor: DBAPICursor) -> Callable[[Iterable[Any]], Any]:
+        if self._make is None:
+            columns = [(column[0], Any) for column in cursor.description]
+            self._make = NamedTuple("Row", columns)._make
+        return self._make
 
     def many(self, line: Line, rows: Iterable[Mapping[str, object]]) -> None:
         """Run it for each row, in one call of the driver."""

@@ -113,13 +113,14 @@ class Database:
                 yield connection
 
     @contextmanager
-    def sending(self) -> Iterator[Direct]:
-        """A durable transaction, committed at the end, on the bare driver: what every send waits for.
+    def direct(self, *, durable: bool = False) -> Iterator[Direct]:
+        """As :meth:`transaction`, on the bare driver: what every send waits for, and every try.
 
         :raises OutboxError: the database refused.
         """
         with self._explained():
-            engine = self._ready().durable
+            engines = self._ready()
+            engine = engines.durable if durable else engines.relaxed
             connection = engine.raw_connection()
             try:
                 line = Direct(connection, engine.dialect)
@@ -129,6 +130,17 @@ class Database:
                 connection.commit()
             finally:
                 connection.close()  # back to the pool, which rolls back what is not committed
+
+    @contextmanager
+    def glance(self) -> Iterator[Direct]:
+        """The bare driver, for one query.
+
+        :raises OutboxError: the database refused.
+        """
+        with self._explained():
+            engine = self._ready().relaxed
+            with closing(engine.raw_connection()) as connection:
+                yield Direct(connection, engine.dialect)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

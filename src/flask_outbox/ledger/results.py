@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection
-
 from ..rules.outcomes import Kind, Report
 from ..rules.retry import Plan
 from ..rules.states import ENDED, RecipientState
 from .claims import Claim
+from .driver import Line
 from .rows import Row, clip, document, millis
 from .statements import Statements
 from .tables import TEXT
@@ -84,24 +83,22 @@ class Finished:
         }
 
 
-def record(
-    connection: Connection, sql: Statements, results: Sequence[Finished], now: int
-) -> set[int]:
+def record(line: Line, sql: Statements, results: Sequence[Finished], now: int) -> set[int]:
     """Write results down; of those whose lease is lost, only that there was a try.
 
     :returns: the deliveries that were still held.
     """
     asked = document([result.claim.guard for result in results])
-    held = {row.id for row in sql.held(connection, rows=asked)}
+    held = {row.id for row in sql.held(line, rows=asked)}
     ours = [result for result in results if result.claim.delivery_id in held]
     if ours:
-        sql.finish(connection, rows=document([result.result_row(now) for result in ours]))
+        sql.finish(line, rows=document([result.result_row(now) for result in ours]))
         answers = [row for result in ours for row in result.answer_rows()]
-        sql.answer(connection, rows=document(answers), now=now)
+        sql.answer(line, rows=document(answers), now=now)
     tries = [
         result.attempt_row(lost=result.claim.delivery_id not in held)
         for result in results
         if result.report
     ]
-    sql.insert_attempt.many(connection, tries)
+    sql.insert_attempt.many(line, tries)
     return held

@@ -84,7 +84,7 @@ class Store:
         :raises MessageError: a key was used for another content.
         """
         entries = self._entries(batch, now)
-        with self.database.sending() as line:
+        with self.database.direct(durable=True) as line:
             return sends.store(line, statements_for(line.dialect), entries, self.env, millis(now))
 
     def enqueue(
@@ -105,8 +105,8 @@ class Store:
 
     def agenda(self, now: float) -> list[Lane]:
         """The lanes that have live deliveries; it costs a seek a lane, however many they are."""
-        with self.database.snapshot() as connection:
-            return claims.agenda(connection, statements_for(connection.dialect), self.env, now)
+        with self.database.glance() as line:
+            return claims.agenda(line, statements_for(line.dialect), self.env, now)
 
     def claim(
         self,
@@ -128,15 +128,15 @@ class Store:
         :param tell: told of each that ended here, once that is committed.
         """
         held = Lease(secrets.randbits(63), millis(now + lease), self._worker)
-        with self.database.transaction() as connection:
-            sql = statements_for(connection.dialect)
+        with self.database.direct() as line:
+            sql = statements_for(line.dialect)
             due = sql.candidates(
-                connection, env=self.env, lane=lane, priority=priority, now=millis(now), limit=limit
+                line, env=self.env, lane=lane, priority=priority, now=millis(now), limit=limit
             )
             found = list(claims.within(list(due), budget))
             if not found:
                 return []
-            taken, ended = claims.take(connection, sql, found, held, millis(now))
+            taken, ended = claims.take(line, sql, found, held, millis(now))
         if tell is not None:
             for one in ended:
                 tell(one)
@@ -159,10 +159,10 @@ class Store:
         :returns: the deliveries that still are ours.
         """
         asked = document([claim.guard for claim in held])
-        with self.database.transaction() as connection:
-            sql = statements_for(connection.dialect)
-            sql.extend(connection, rows=asked, until=millis(until))
-            return {row.id for row in sql.held(connection, rows=asked)}
+        with self.database.direct() as line:
+            sql = statements_for(line.dialect)
+            sql.extend(line, rows=asked, until=millis(until))
+            return {row.id for row in sql.held(line, rows=asked)}
 
     def release(self, held: Sequence[Claim], now: float) -> None:
         """Give back what was not tried: due at once, no try counted."""
@@ -176,10 +176,8 @@ class Store:
 
         :returns: the deliveries that were still ours.
         """
-        with self.database.transaction() as connection:
-            return results.record(
-                connection, statements_for(connection.dialect), finished, millis(now)
-            )
+        with self.database.direct() as line:
+            return results.record(line, statements_for(line.dialect), finished, millis(now))
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -217,10 +215,10 @@ class Store:
 
         :returns: how many deliveries.
         """
-        with self.database.transaction() as connection:
-            sql = statements_for(connection.dialect)
-            sql.remove_other_workers(connection, worker=self._worker or "")
-            return sql.rescue_all(connection, now=millis(now)).rowcount
+        with self.database.direct() as line:
+            sql = statements_for(line.dialect)
+            sql.remove_other_workers(line, worker=self._worker or "")
+            return sql.rescue_all(line, now=millis(now)).rowcount
 
     def rescue_dead(self, now: float) -> int:
         """Free what workers of this host had in hand whose processes are gone, before their leases end.
@@ -228,12 +226,12 @@ class Store:
         :returns: how many deliveries.
         """
         host = this_host()
-        with self.database.transaction() as connection:
-            sql = statements_for(connection.dialect)
-            here = sql.workers_here(connection, host=host.name, boot=host.boot_id)
+        with self.database.direct() as line:
+            sql = statements_for(line.dialect)
+            here = sql.workers_here(line, host=host.name, boot=host.boot_id)
             dead = document([{"id": row.id} for row in here if not alive(row.pid)])
-            freed = sql.rescue(connection, rows=dead, now=millis(now)).rowcount
-            sql.remove_workers(connection, rows=dead)
+            freed = sql.rescue(line, rows=dead, now=millis(now)).rowcount
+            sql.remove_workers(line, rows=dead)
             return freed
 
     # -- by hand -----------------------------------------------------------------------------------------------
@@ -277,11 +275,11 @@ class Store:
 
         :returns: False where there is nothing to retry: it is live, sent or unknown.
         """
-        with self.database.transaction(durable=True) as connection:
-            sql = statements_for(connection.dialect)
-            if not sql.retry(connection, letter=letter_id, now=millis(now)).rowcount:
+        with self.database.direct(durable=True) as line:
+            sql = statements_for(line.dialect)
+            if not sql.retry(line, letter=letter_id, now=millis(now)).rowcount:
                 return False
-            sql.reopen(connection, letter=letter_id, now=millis(now))
+            sql.reopen(line, letter=letter_id, now=millis(now))
             return True
 
     def _change(
@@ -291,5 +289,5 @@ class Store:
 
         :returns: how many rows it changed.
         """
-        with self.database.transaction(durable=durable) as connection:
-            return which(statements_for(connection.dialect))(connection, **values).rowcount
+        with self.database.direct(durable=durable) as line:
+            return which(statements_for(line.dialect))(line, **values).rowcount

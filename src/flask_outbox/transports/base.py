@@ -14,9 +14,11 @@ class Clearance(Protocol):
 
     def valid(self) -> bool:
         """Whether lease, cancellation and expiry still allow it; asked before an envelope is written."""
+        ...
 
     async def content(self) -> bool:
         """Asked at the last moment before the content leaves; may wait. False: it must not leave any more."""
+        ...
 
 
 class Transport(ABC):

@@ -50,6 +50,7 @@ class Pool(Protocol):
     @property
     def waiting(self) -> bool:
         """Whether a letter waits."""
+        ...
 
     def take(self) -> Job | None:
         """The next letter that is wanted."""
@@ -193,7 +194,7 @@ class Connection:
 
     def _was_stale(self, job: Job) -> bool:
         """Whether the failure says nothing but that the connection was no longer there."""
-        return not (self._fresh or job.answered or job.retried)
+        return not (self._fresh or job.answered)
 
     def _after_content(self, failure: Outcome) -> Outcome:
         """What a failure means once the content was written."""

@@ -43,18 +43,25 @@ class Command(IntEnum):
     QUIT = auto()
 
 
-def _always(state: State) -> dict[Command, dict[int, State]]:
+_Steps = dict[Command, dict[int, State]]
+
+
+def _any(state: State) -> dict[int, State]:
+    """The same state after a good reply and after a refusal."""
+    return {2: state, 4: state, 5: state}
+
+
+def _always(state: State) -> _Steps:
     """What fits between any two commands."""
-    closed = dict.fromkeys((2, 4, 5), State.CLOSED)
-    return {Command.NOOP: dict.fromkeys((2, 4, 5), state), Command.QUIT: closed}
+    return {Command.NOOP: _any(state), Command.QUIT: _any(State.CLOSED)}
 
 
-def _reset(state: State) -> dict[Command, dict[int, State]]:
+def _reset(state: State) -> _Steps:
     return {Command.RSET: {2: State.READY}, **_always(state)}
 
 
 #: State -> command -> first digit of the reply -> state.
-STEPS: dict[State, dict[Command, dict[int, State]]] = {
+STEPS: dict[State, _Steps] = {
     State.CONNECTED: {Command.GREETING: {2: State.GREETED, 4: State.CLOSED, 5: State.CLOSED}},
     State.GREETED: {
         Command.EHLO: {2: State.READY, 4: State.GREETED, 5: State.GREETED},
@@ -73,7 +80,7 @@ STEPS: dict[State, dict[Command, dict[int, State]]] = {
     State.HANDSHAKE: {},
     State.CHALLENGED: {
         Command.RESPONSE: {2: State.READY, 3: State.CHALLENGED, 4: State.READY, 5: State.READY},
-        Command.CANCEL: dict.fromkeys((2, 4, 5), State.READY),
+        Command.CANCEL: _any(State.READY),
     },
     State.SENDER: {
         Command.RCPT: {2: State.RECIPIENT, 4: State.SENDER, 5: State.SENDER},
@@ -82,10 +89,10 @@ STEPS: dict[State, dict[Command, dict[int, State]]] = {
         **_reset(State.SENDER),
     },
     State.RECIPIENT: {
-        Command.RCPT: dict.fromkeys((2, 4, 5), State.RECIPIENT),
+        Command.RCPT: _any(State.RECIPIENT),
         Command.DATA: {3: State.DATA, 4: State.RECIPIENT, 5: State.RECIPIENT},
         **_reset(State.RECIPIENT),
     },
-    State.DATA: {Command.CONTENT: dict.fromkeys((2, 4, 5), State.READY)},
+    State.DATA: {Command.CONTENT: _any(State.READY)},
     State.CLOSED: {},
 }

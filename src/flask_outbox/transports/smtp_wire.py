@@ -167,13 +167,12 @@ class Wire(asyncio.Protocol):
     def pop(self) -> Reply:
         """The reply to the oldest command without one.
 
-        :raises Broken: it did not come.
+        :raises Broken: it did not come, or it was the end.
         """
         if not self._replies:
             self.check()
         reply = self._replies.popleft()
-        # As the reply to a content 421 is a verdict on it; elsewhere it only ends the connection.
-        if reply.code == 421 and reply.command is not Command.CONTENT:
+        if reply.code == 421:
             self.check()
         return reply
 

@@ -1,7 +1,7 @@
 """Django with django-post_office on SQLite: its settings, tuned, and what fills its queue.
 
-Tuned means: no log rows, the whole queue in one batch (a batch is updated at once at its end), as many threads as
-we have connections, and one process, because on SQLite two wait for each other.
+Tuned means: no log rows, the whole queue in one batch, whose rows are updated at once at its end (a kill repeats all of
+it), and as many threads as we have connections. One process, as ours is; it can have more.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_outbox.delivery.pace import Pace
+from flask_outbox.delivery.pace import Pace, Speed
 
 
 def test_without_a_rate_there_is_no_cap() -> None:
@@ -38,3 +38,13 @@ def test_no_stretch_of_time_sees_more_than_its_share_and_what_was_saved(
         pace.take(letters)
         taken += letters
     assert taken <= now * rate + max(1, rate / 2) + 1e-6
+
+
+def test_speed_is_what_was_counted_in_the_last_window() -> None:
+    speed = Speed(0.0)
+    for _ in range(10):
+        speed.count()
+    assert speed.per_second(0.01) == 0
+    assert speed.per_second(0.1) == 100
+    assert speed.per_second(0.12) == 100
+    assert speed.per_second(1.1) == 0

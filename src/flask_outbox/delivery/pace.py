@@ -1,4 +1,4 @@
-"""A cap on how many letters a second are started: what keeps the worker thread polite to its web process."""
+"""How many letters a second: a cap, which keeps the worker thread polite to its web process, and a measure."""
 
 from __future__ import annotations
 
@@ -31,3 +31,26 @@ class Pace:
     def wait(self) -> float:
         """Seconds until a fair number may be started again."""
         return (self._most / 2) / self._rate if self._rate else 0.0
+
+
+class Speed:
+    """Letters a second, as of the last twentieth of a second in which any were counted."""
+
+    _WINDOW = 0.05
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._counted = 0
+        self._last = 0.0
+
+    def count(self) -> None:
+        """One more is through."""
+        self._counted += 1
+
+    def per_second(self, now: float) -> float:
+        """The speed."""
+        elapsed = now - self._since
+        if elapsed >= self._WINDOW:
+            self._last = self._counted / elapsed
+            self._since, self._counted = now, 0
+        return self._last

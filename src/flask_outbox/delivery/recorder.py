@@ -21,6 +21,10 @@ logger = logging.getLogger("flask_outbox")
 #: Results that may wait for their commit, besides one content on its way a connection; none leaves beyond that.
 UNRECORDED = 20
 
+#: Seconds that a result waits for others to be committed with, and how many are enough.
+_GATHER = 0.002
+_ENOUGH = UNRECORDED // 2
+
 #: Seconds between tries while the database does not take the results.
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -87,6 +91,8 @@ class Recorder:
         """
         while True:
             await self._arrived.wait()
+            if len(self._waiting) < _ENOUGH:
+                await asyncio.sleep(_GATHER)
             batch, self._waiting = self._waiting[:UNRECORDED], self._waiting[UNRECORDED:]
             if not self._waiting:
                 self._arrived.clear()

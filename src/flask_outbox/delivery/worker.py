@@ -2,7 +2,8 @@
 
 The rules it keeps:
 
-1. It claims no more than the transports can take, and only while it is the drainer of its file.
+1. It claims no more than the transports can take, and what they will take within :data:`AHEAD` seconds by their
+   present speed; and only while it is the drainer of its file.
 2. No content leaves while too many others have left without their results being committed, nor without a lease
    that still runs. So a kill repeats at most one message a connection and twenty more.
 3. A result is kept until it is committed, however long the database is away; where the lease was lost meanwhile,
@@ -16,10 +17,11 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from ..errors import ConfigurationError, OutboxError
 from ..ledger.file import DrainerLock
@@ -29,11 +31,16 @@ from ..rules.retry import RetryPolicy, Standing, decide
 from .carriage import Carriage, boot_clock
 from .courier import Courier, Watcher
 from .loop import ThreadQueue
-from .pace import Pace
+from .pace import Pace, Speed
 from .recorder import Recorder
 from .wakeup import Bell
 
 logger = logging.getLogger("flask_outbox")
+
+#: Seconds of work that are claimed ahead, and how many letters at most: a claim of many costs little more than one
+#: of a few, and a slow server gets none of it, so that an urgent letter never waits behind much.
+AHEAD = 0.05
+MOST_AHEAD = 20
 
 #: One claim in so many goes to the lower priorities first, so that none of them starves.
 FAIR = 10
@@ -110,6 +117,9 @@ class Worker:
         self._wake = asyncio.Event()
         self._in_hand: dict[int, Carriage] = {}
         self._carrying: Counter[str] = Counter()
+        #: Claimed ahead, by transport: a heap, the urgent ones first.
+        self._ahead: defaultdict[str, list[tuple[int, int, Carriage]]] = defaultdict(list)
+        self._speed = Speed(time.monotonic())
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
@@ -273,8 +283,9 @@ class Worker:
         """Letters worth claiming for a transport: none until half of what it takes is free again."""
         if transport in self._pausing:
             return 0
-        most = self._courier.concurrency(transport)
-        free = most - self._carrying[transport]
+        ahead = min(MOST_AHEAD, int(AHEAD * self._speed.per_second(time.monotonic())))
+        most = self._courier.concurrency(transport) + ahead
+        free = most - self._carrying[transport] - len(self._ahead[transport])
         return free if free * 2 >= most else 0
 
     def _claim(self, room: Mapping[str, int], allowance: float) -> tuple[list[Claim], float]:
@@ -327,10 +338,17 @@ class Worker:
             mark=self._mark,
         )
         self._in_hand[claim.delivery_id] = carriage
-        self._carrying[claim.transport] += 1
-        task = asyncio.create_task(self._carry(carriage))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        heappush(self._ahead[claim.transport], (claim.priority, claim.delivery_id, carriage))
+        self._feed(claim.transport)
+
+    def _feed(self, transport: str) -> None:
+        """Hand the transport what it can take."""
+        ahead, most = self._ahead[transport], self._courier.concurrency(transport)
+        while ahead and self._going and self._carrying[transport] < most:
+            self._carrying[transport] += 1
+            task = asyncio.create_task(self._carry(heappop(ahead)[2]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, carriage: Carriage) -> None:
         claim = carriage.claim
@@ -338,15 +356,20 @@ class Worker:
             report = await self._courier.carry(claim.letter, claim.to, claim.transport, carriage)
         finally:
             self._carrying[claim.transport] -= 1
-            if self._room(claim.transport):
-                self._wake.set()
+        self._speed.count()
         if report:
             result = self._result(carriage, report)
+            self._recorder.put(result)
             if result.plan.pause:
                 self._pausing.add(claim.transport)
-            self._recorder.put(result)
+                ahead = self._ahead.pop(claim.transport, [])
+                await self._give_back([carriage.claim for _, _, carriage in ahead])
         else:
-            await self._give_back(claim)
+            self._recorder.cover(claim.delivery_id)
+            await self._give_back([claim])
+        self._feed(claim.transport)
+        if self._room(claim.transport):
+            self._wake.set()
 
     def _result(self, carriage: Carriage, report: Report) -> Finished:
         claim, now = carriage.claim, time.time()
@@ -358,15 +381,13 @@ class Worker:
     async def _mark(self, claim: Claim) -> bool:
         return await self._sql.run(self._store.mark_content_started, claim, time.time())
 
-    async def _give_back(self, claim: Claim) -> None:
-        del self._in_hand[claim.delivery_id]
-        self._recorder.cover(claim.delivery_id)
+    async def _give_back(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            del self._in_hand[claim.delivery_id]
         try:
-            await self._sql.run(self._store.release, [claim], time.time())
-        except OutboxError:
-            logger.exception(
-                "letter %s was not sent; its lease runs out by itself", claim.letter.id
-            )
+            await self._sql.run(self._store.release, claims, time.time())
+        except OutboxError as error:
+            logger.error("%d letters wait for the end of their leases: %s", len(claims), error)
 
     def _recorded(self, results: Sequence[Finished]) -> None:
         for result in results:

@@ -29,6 +29,10 @@ class AccountingServer:
         self.on_content = on_content
         #: Message-ID -> the digest of each copy.
         self.copies: defaultdict[str, list[str]] = defaultdict(list)
+        #: Message-ID -> for each copy the era in which its connection was opened.
+        self.eras: defaultdict[str, list[int]] = defaultdict(list)
+        #: Counted up by a test that starts the next client.
+        self.era = 0
         self.count = 0
         self.port = 0
         self._conversations: set[asyncio.Task[None]] = set()
@@ -64,6 +68,10 @@ class AccountingServer:
         """Copies beyond the first of each message."""
         return sum(len(copies) - 1 for copies in self.copies.values())
 
+    def repeated_from(self, era: int) -> int:
+        """How many of the copies that came in one era were followed by another."""
+        return sum(era in eras[:-1] for eras in self.eras.values())
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
@@ -80,13 +88,14 @@ class AccountingServer:
         conversation = asyncio.current_task()
         assert conversation is not None
         self._conversations.add(conversation)
+        era = self.era
         try:
             writer.write(b"220 accounting.example ESMTP\r\n")
             while line := await reader.readline():
                 verb = line[:4].upper()
                 if verb == b"DATA":
                     writer.write(b"354 go on\r\n")
-                    self._account(await reader.readuntil(b"\r\n.\r\n"))
+                    self._account(await reader.readuntil(b"\r\n.\r\n"), era)
                     writer.write(b"250 2.0.0 Ok\r\n")
                 elif verb == b"EHLO":
                     writer.write(b"250-accounting.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
@@ -104,11 +113,12 @@ class AccountingServer:
             self._conversations.discard(conversation)
             writer.transport.abort()
 
-    def _account(self, content: bytes) -> None:
+    def _account(self, content: bytes, era: int) -> None:
         found = _MESSAGE_ID.search(content)
         message_id = found[1].decode() if found else "(none)"
         with self._changed:
             self.count += 1
+            self.eras[message_id].append(era)
             self.copies[message_id].append(hashlib.sha256(content).hexdigest())
             self._changed.notify_all()
         self.on_content(self.count)

@@ -5,6 +5,7 @@ The machine is shared and its speed changes from one second to the next; what sl
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -14,14 +15,19 @@ T = TypeVar("T")
 
 
 def alternate(contestants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each contestant measured, round by round; before several rounds one only warms up."""
+    """What each contestant measured, round by round; before several rounds one only warms up.
+
+    Each round has another order: who comes next finds the caches as the one before has left them.
+    """
     if rounds > 1:
         for contestant in contestants.values():
             contestant()
     found: dict[str, list[T]] = {name: [] for name in contestants}
+    order, chance = list(contestants), random.Random(rounds)
     for _ in range(rounds):
-        for name, contestant in contestants.items():
-            found[name].append(contestant())
+        chance.shuffle(order)
+        for name in order:
+            found[name].append(contestants[name]())
     return found
 
 

@@ -134,6 +134,18 @@ def test_booleans_are_read_as_people_write_them(text: object, value: bool) -> No
     assert boolean(text) is value
 
 
+def test_the_pool_and_the_mechanisms_can_be_set() -> None:
+    found = smtp(
+        MAIL_POOL_SIZE="9",
+        MAIL_POOL_MAX_AGE=60,
+        MAIL_POOL_IDLE_TIMEOUT="5",
+        MAIL_AUTH_MECHANISMS="login, plain",
+        MAIL_MAX_EMAILS=7,
+    )
+    assert (found.pool_size, found.max_age, found.idle_timeout) == (9, 60.0, 5.0)
+    assert (found.auth_mechanisms, found.max_messages) == (("LOGIN", "PLAIN"), 7)
+
+
 def test_delays_may_be_text_or_a_list() -> None:
     assert seconds("1, 2,3") == seconds([1, 2, 3]) == (1.0, 2.0, 3.0)
 

@@ -87,12 +87,21 @@ def seconds(value: object) -> tuple[float, ...]:
     return tuple(float(item) for item in items)
 
 
+def words(value: object) -> tuple[str, ...]:
+    """A list of names in capitals: a sequence, or text with commas or spaces between them."""
+    items = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+        raise ValueError
+    return tuple(item.upper() for item in items)
+
+
 _EXPECTED: dict[Any, str] = {
     int: "an integer",
     float: "a number",
     str: "text",
     boolean: "true or false",
     seconds: "a list of seconds",
+    words: "a list of names",
 }
 
 
@@ -116,6 +125,10 @@ def read_smtp(config: Config) -> SmtpSettings | None:
         "tls_cert": read(config, "MAIL_TLS_CERT", str, "") or None,
         "tls_key": read(config, "MAIL_TLS_KEY", str, "") or None,
         "max_messages": read(config, "MAIL_MAX_EMAILS", int, 0) or None,
+        "pool_size": read(config, "MAIL_POOL_SIZE", int, 0) or None,
+        "max_age": read(config, "MAIL_POOL_MAX_AGE", float, 0.0) or None,
+        "idle_timeout": read(config, "MAIL_POOL_IDLE_TIMEOUT", float, 0.0) or None,
+        "auth_mechanisms": read(config, "MAIL_AUTH_MECHANISMS", words, tuple[str, ...]()) or None,
     }
     given = {name: value for name, value in common.items() if value is not None} | fields
     return SmtpSettings(**{name: value for name, value in given.items() if value is not None})

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from delivery.conftest import ACCEPTED, Answer, Road, accept, letter, put
+from flask_outbox.delivery.courier import Courier
 from flask_outbox.delivery.recorder import UNRECORDED
 from flask_outbox.delivery.worker import Worker, WorkerSettings
 from flask_outbox.ledger.file import DrainerLock
@@ -398,3 +399,55 @@ def test_watchers_hear_of_what_expired_before_it_could_be_sent(store: Store) -> 
     drain(store, road, watchers=[watch])
     assert road.carried == []
     assert heard == [(letter(1).id, "dead", "expired")]
+
+
+def test_a_worker_that_gives_way_starts_nothing_more_and_leaves_nothing_behind(
+    store: Store,
+) -> None:
+    """What was claimed ahead goes back; the one who takes over sends it, once."""
+    assert store.path is not None
+    put(store, *(letter(number) for number in range(400)))
+    external = DrainerLock(store.path, external=True)
+    left: list[str] = []
+
+    async def note(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        report = await accept(letter, to, clearance)
+        if report:
+            left.append(letter.id)
+        return report
+
+    async def run() -> None:
+        lock = DrainerLock(store.path, external=False)  # type: ignore[arg-type]
+        road = Road(note, concurrency=4)
+        one = Worker(store, road.courier(), SETTINGS, policy=RetryPolicy(), lock=lock)
+        running = asyncio.create_task(one.run())
+        while len(left) < 150:
+            await asyncio.sleep(0)
+        while not external.acquire():
+            await asyncio.sleep(0.001)
+        assert len(left) == states(store)["sent"] < 400
+        assert states(store)["queued"] == 400 - len(left)
+        one.stop()
+        await running
+
+    asyncio.run(run())
+    external.release()
+    drain(store, Road(note))
+    assert len(left) == len(set(left)) == 400
+
+
+def test_without_a_mail_server_the_worker_says_so(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(store, letter(1))
+
+    async def run() -> None:
+        one = Worker(store, Courier(dict), SETTINGS, policy=RetryPolicy())
+        running = asyncio.create_task(one.run())
+        while "MAIL_SERVER" not in caplog.text:
+            await asyncio.sleep(0.01)
+        one.stop()
+        await running
+
+    asyncio.run(run())
+    assert states(store) == {"queued": 1}

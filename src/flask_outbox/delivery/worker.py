@@ -125,6 +125,8 @@ class Worker:
         self._pausing: set[str] = set()
         self._rounds = 0
         self._going = True
+        #: Whether it is the drainer at this moment, and not about to hand over.
+        self._draining = False
         self._once = False
         self._patience = 0.0
         self._complaint = ""
@@ -191,7 +193,11 @@ class Worker:
             return False
         if self._bell is not None:
             self._bell.listen(asyncio.get_running_loop(), self._wake.set)
-        self.drained, self._complaint = True, ""
+        self.drained, self._draining, self._complaint = True, True, ""
+        if not self._courier.transports:
+            logger.error(
+                "no mail server is configured, the mail waits: set MAIL_URL or MAIL_SERVER"
+            )
         logger.info("this worker is the drainer of the outbox now")
         return True
 
@@ -214,6 +220,8 @@ class Worker:
 
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
+        self._draining = False
+        self._ahead.clear()
         if self._bell is not None:
             self._bell.deafen(asyncio.get_running_loop())
         if self._tasks:
@@ -332,7 +340,7 @@ class Worker:
         carriage = Carriage(
             claim,
             deadline=deadline,
-            going=lambda: self._going,
+            going=self._starting,
             recorder=self._recorder,
             connections=self._courier.connections(claim.transport),
             mark=self._mark,
@@ -341,10 +349,14 @@ class Worker:
         heappush(self._ahead[claim.transport], (claim.priority, claim.delivery_id, carriage))
         self._feed(claim.transport)
 
+    def _starting(self) -> bool:
+        """Whether letters are still started."""
+        return self._going and self._draining
+
     def _feed(self, transport: str) -> None:
         """Hand the transport what it can take."""
         ahead, most = self._ahead[transport], self._courier.concurrency(transport)
-        while ahead and self._going and self._carrying[transport] < most:
+        while ahead and self._starting() and self._carrying[transport] < most:
             self._carrying[transport] += 1
             task = asyncio.create_task(self._carry(heappop(ahead)[2]))
             self._tasks.add(task)

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import Result
 from flask import Flask
 
 from flask_outbox import Mail, Message
 from flask_outbox._cli import mail_cli
 from servers.scripted import ScriptedServer
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    app = Flask(__name__, instance_path=str(tmp_path / "instance"))
-    app.config.update(MAIL_DEFAULT_SENDER="app@example.org", MAIL_WORKER="external")
-    return app
-
-
-@pytest.fixture
-def mail(app: Flask) -> Iterator[Mail]:
-    mail = Mail(app)
-    with app.app_context():
-        yield mail
-    mail._wirings[app].close()
 
 
 def run(app: Flask, *arguments: str) -> Result:

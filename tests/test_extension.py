@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,6 @@ from flask_outbox import (
     message_queued,
 )
 from flask_outbox._extension import new_id
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    app = Flask(__name__, instance_path=str(tmp_path / "instance"))
-    app.config.update(MAIL_DEFAULT_SENDER="app@example.org", MAIL_WORKER="external")
-    return app
-
-
-@pytest.fixture
-def mail(app: Flask) -> Iterator[Mail]:
-    mail = Mail(app)
-    with app.app_context():
-        yield mail
-    mail._wirings[app].close()
 
 
 def message(**fields: Any) -> Message:

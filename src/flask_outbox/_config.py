@@ -37,7 +37,8 @@ from .transports.smtp import SmtpTransport
 from .transports.smtp_settings import SmtpSettings, is_loopback
 
 if TYPE_CHECKING:
-    from .delivery.worker import Worker, WorkerSettings
+    from .delivery.settings import WorkerSettings
+    from .delivery.worker import Worker
     from .ledger.reports import Reports
     from .ledger.store import Store
 
@@ -250,10 +251,10 @@ class Wiring:
     engine: str
     engines: Mapping[str, Engine]
     process: Process
-    store: Store | None
-    reports: Reports | None
-    _make_worker: Callable[[Courier, bool], Worker] | None
     _make_transports: TransportFactory
+    store: Store | None = None
+    reports: Reports | None = None
+    _make_worker: Callable[[Courier, bool], Worker] | None = None
 
     def seal(self, message: Message, id: str, now: float) -> Letter:
         """Check a message and make it a letter, with what the settings say where it says nothing."""
@@ -291,78 +292,66 @@ def wire(app: Flask) -> Wiring:
     if engine == "outbox":
         return _wire_outbox(app, worker, make_transports, watchers)
     process = Process(make_transports, None, 0.0)
-    return Wiring(
-        read_seal_defaults(config),
-        engine,
-        {"immediate": ImmediateEngine(process, watchers)},
-        process,
-        None,
-        None,
-        None,
-        make_transports,
-    )
+    engines: dict[str, Engine] = {"immediate": ImmediateEngine(process, watchers)}
+    return Wiring(read_seal_defaults(config), engine, engines, process, make_transports)
 
 
 def _wire_outbox(
-    app: Flask,
-    worker: str,
-    make_transports: TransportFactory,
-    watchers: list[Watcher],
+    app: Flask, worker: str, make_transports: TransportFactory, watchers: list[Watcher]
 ) -> Wiring:
-    from .delivery.wakeup import Bell, bell_path
-    from .delivery.worker import Worker
+    from .delivery.wakeup import Bell
     from .engines.outbox import OutboxEngine
-    from .ledger.file import DrainerLock
     from .ledger.reports import Reports
     from .ledger.store import Store
 
-    config = app.config
-    store = Store(read_outbox_url(app), env=read(config, "MAIL_OUTBOX_ENV", str, ""))
+    store = Store(read_outbox_url(app), env=read(app.config, "MAIL_OUTBOX_ENV", str, ""))
     reports = Reports(store)
-    settings = _read_worker(config)
-    policy = RetryPolicy(delays=read(config, "MAIL_RETRY_DELAYS", seconds, RetryPolicy().delays))
+    make_worker = _worker_factory(app, store, watchers)
+    process = Process(
+        make_transports,
+        (lambda courier: make_worker(courier, False)) if worker == "thread" else None,
+        _read_worker(app.config)[False].drain_timeout,
+        lambda: _waiting(reports),
+    )
+    app_ref = weakref.ref(app)
+    outbox = OutboxEngine(
+        store,
+        process,
+        Bell.of(store.path),
+        find=reports.get,
+        announce=lambda letter: message_queued.send(app_ref(), letter=letter),
+    )
+    engines = {"outbox": outbox, "immediate": ImmediateEngine(process, watchers)}
+    defaults = read_seal_defaults(app.config)
+    return Wiring(
+        defaults, "outbox", engines, process, make_transports, store, reports, make_worker
+    )
+
+
+def _worker_factory(
+    app: Flask, store: Store, watchers: list[Watcher]
+) -> Callable[[Courier, bool], Worker]:
+    from .delivery.wakeup import Bell
+    from .delivery.worker import Worker
+    from .ledger.file import DrainerLock
+
+    settings = _read_worker(app.config)
+    delays = read(app.config, "MAIL_RETRY_DELAYS", seconds, RetryPolicy().delays)
     context = _context_factory(weakref.ref(app))
-    bell = Bell(bell_path(str(store.path))) if store.path else None
 
     def make_worker(courier: Courier, external: bool) -> Worker:
         return Worker(
             store,
             courier,
             settings[external],
-            policy=policy,
+            policy=RetryPolicy(delays=delays),
             lock=DrainerLock(store.path, external=external) if store.path else None,
-            bell=Bell(bell.path) if bell else None,
+            bell=Bell.of(store.path),
             watchers=watchers,
             context=context,
         )
 
-    process = Process(
-        make_transports,
-        (lambda courier: make_worker(courier, False)) if worker == "thread" else None,
-        settings[False].drain_timeout,
-        lambda: _waiting(reports),
-    )
-    app_ref = weakref.ref(app)
-    engines: dict[str, Engine] = {
-        "outbox": OutboxEngine(
-            store,
-            process,
-            bell,
-            find=reports.get,
-            announce=lambda letter: message_queued.send(app_ref(), letter=letter),
-        ),
-        "immediate": ImmediateEngine(process, watchers),
-    }
-    return Wiring(
-        read_seal_defaults(config),
-        "outbox",
-        engines,
-        process,
-        store,
-        reports,
-        make_worker,
-        make_transports,
-    )
+    return make_worker
 
 
 def _waiting(reports: Reports) -> int:
@@ -372,7 +361,7 @@ def _waiting(reports: Reports) -> int:
 
 def _read_worker(config: Config) -> dict[bool, WorkerSettings]:
     """Settings of the worker thread (False) and of ``flask mail worker`` (True), which has no cap unless one is set."""
-    from .delivery.worker import WorkerSettings
+    from .delivery.settings import WorkerSettings
 
     rate = read(config, "MAIL_WORKER_RATE", float, 0.0) or None
     drain = read(config, "MAIL_DRAIN_TIMEOUT", float, 10.0)

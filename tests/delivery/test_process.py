@@ -10,7 +10,8 @@ import pytest
 from delivery.conftest import Road, letter, put
 from flask_outbox.delivery.courier import Courier
 from flask_outbox.delivery.process import Process
-from flask_outbox.delivery.worker import Worker, WorkerSettings
+from flask_outbox.delivery.settings import WorkerSettings
+from flask_outbox.delivery.worker import Worker
 from flask_outbox.ledger.file import DrainerLock
 from flask_outbox.ledger.store import Store
 from flask_outbox.rules.retry import RetryPolicy

@@ -14,7 +14,8 @@ import pytest
 from delivery.conftest import ACCEPTED, Answer, Road, accept, letter, put
 from flask_outbox.delivery.courier import Courier
 from flask_outbox.delivery.recorder import UNRECORDED
-from flask_outbox.delivery.worker import Worker, WorkerSettings
+from flask_outbox.delivery.settings import WorkerSettings
+from flask_outbox.delivery.worker import Worker
 from flask_outbox.ledger.file import DrainerLock
 from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
@@ -63,6 +64,18 @@ def make_due(store: Store) -> None:
     assert store.path is not None
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE mail_delivery SET due = 0 WHERE state = 'queued'")
+
+
+def noting(left: list[str]) -> Answer:
+    """A server that takes everything, and notes whose content it got."""
+
+    async def note(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        report = await accept(letter, to, clearance)
+        if report:
+            left.append(letter.id)
+        return report
+
+    return note
 
 
 def always(outcome: Outcome) -> Answer:
@@ -156,14 +169,8 @@ def test_no_content_leaves_while_too_many_results_wait_for_their_commit(store: S
     put(store, *(letter(number) for number in range(200)))
     left: list[str] = []
 
-    async def note(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
-        report = await accept(letter, to, clearance)
-        if report:
-            left.append(letter.id)
-        return report
-
     async def run() -> int:
-        one = worker(store, Road(note, concurrency=4))
+        one = worker(store, Road(noting(left), concurrency=4))
         finish, away = store.finish, asyncio.Event()
 
         def fail(results: object, now: float) -> set[int]:
@@ -410,15 +417,9 @@ def test_a_worker_that_gives_way_starts_nothing_more_and_leaves_nothing_behind(
     external = DrainerLock(store.path, external=True)
     left: list[str] = []
 
-    async def note(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
-        report = await accept(letter, to, clearance)
-        if report:
-            left.append(letter.id)
-        return report
-
     async def run() -> None:
         lock = DrainerLock(store.path, external=False)  # type: ignore[arg-type]
-        road = Road(note, concurrency=4)
+        road = Road(noting(left), concurrency=4)
         one = Worker(store, road.courier(), SETTINGS, policy=RetryPolicy(), lock=lock)
         running = asyncio.create_task(one.run())
         while len(left) < 150:
@@ -432,7 +433,7 @@ def test_a_worker_that_gives_way_starts_nothing_more_and_leaves_nothing_behind(
 
     asyncio.run(run())
     external.release()
-    drain(store, Road(note))
+    drain(store, Road(noting(left)))
     assert len(left) == len(set(left)) == 400
 
 

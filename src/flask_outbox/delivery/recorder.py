@@ -101,13 +101,12 @@ class Recorder:
             self._exposed.difference_update(result.claim.delivery_id for result in batch)
             self._committed.set()
             recorded(batch)
-            for result in batch:
-                if result.claim.delivery_id in written:
-                    self.tell(Ended(result.claim.letter, result.report, result.plan))
+            told = [result for result in batch if result.claim.delivery_id in written]
+            self.tell([Ended(result.claim.letter, result.report, result.plan) for result in told])
 
-    def tell(self, ended: Ended) -> None:
+    def tell(self, ended: Sequence[Ended]) -> None:
         """Let the watchers hear of what is committed; from any thread."""
-        if self._watchers:
+        if self._watchers and ended:
             self._telling.submit(self._tell, ended)
 
     def close(self) -> None:
@@ -131,11 +130,12 @@ class Recorder:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
         return self._store.finish(batch, time.time())
 
-    def _tell(self, ended: Ended) -> None:
+    def _tell(self, ended: Sequence[Ended]) -> None:
         with self._context():
-            for watcher in self._watchers:
-                try:
-                    watcher(*ended)
-                except Exception:
-                    # User code: its failure is its own, the mail is recorded already.
-                    logger.exception("a watcher failed for letter %s", ended.letter.id)
+            for one in ended:
+                for watcher in self._watchers:
+                    try:
+                        watcher(*one)
+                    except Exception:
+                        # User code: its failure is its own, the mail is recorded already.
+                        logger.exception("a watcher failed for letter %s", one.letter.id)

@@ -33,6 +33,11 @@ class Bell:
     :param path: as from :func:`bell_path`.
     """
 
+    @classmethod
+    def of(cls, outbox: Path | None) -> Bell | None:
+        """The bell of an outbox's file; None for a server database, which has none."""
+        return None if outbox is None else cls(bell_path(str(outbox)))
+
     def __init__(self, path: str) -> None:
         self.path = path
         self._listening: socket.socket | None = None

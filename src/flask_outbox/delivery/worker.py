@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from ..errors import ConfigurationError, OutboxError
+from ..errors import OutboxError
 from ..ledger.file import DrainerLock
 from ..ledger.store import Claim, Finished, Store
 from ..rules.outcomes import Report
@@ -33,6 +33,7 @@ from .courier import Courier, Watcher
 from .loop import ThreadQueue
 from .pace import Pace, Speed
 from .recorder import Recorder
+from .settings import WorkerSettings
 from .wakeup import Bell
 
 logger = logging.getLogger("flask_outbox")
@@ -44,31 +45,6 @@ MOST_AHEAD = 20
 
 #: One claim in so many goes to the lower priorities first, so that none of them starves.
 FAIR = 10
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """How a worker behaves.
-
-    :param rate: letters a second it starts at most, or None for no cap (``MAIL_WORKER_RATE``).
-    :param drain_timeout: seconds that it waits for what is being sent when told to stop (``MAIL_DRAIN_TIMEOUT``).
-    :param lease: seconds for which a claim is ours; extended every ``heartbeat`` seconds.
-    :param poll: seconds between two looks when nobody rings.
-    """
-
-    rate: float | None = None
-    drain_timeout: float = 10.0
-    lease: float = 30.0
-    heartbeat: float = 10.0
-    poll: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.rate is not None and self.rate <= 0:
-            raise ConfigurationError(
-                "'MAIL_WORKER_RATE' must be a number above 0, or None for no cap."
-            )
-        if self.drain_timeout < 0:
-            raise ConfigurationError("'MAIL_DRAIN_TIMEOUT' must be a number of seconds, 0 or more.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
     Dialect,
@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -27,6 +27,9 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from .tables import literal
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Types: TypeAlias = Mapping[str, type[TypeEngine[Any]]]
 
@@ -128,6 +131,9 @@ class Compiled:
         """The rows of the JSON document as a table."""
         document = bindparam("rows", type_=String)
         if self.dialect.name == "postgresql":
+            # Each costs megabytes and milliseconds: a dialect is loaded by those who use it.
+            from sqlalchemy.dialects import postgresql
+
             columns = [column(name, kind) for name, kind in types.items()]
             recordset = func.jsonb_to_recordset(document.cast(postgresql.JSONB))
             return recordset.table_valued(*columns).render_derived("given", with_types=True)
@@ -140,6 +146,8 @@ class Compiled:
 
     def upsert(self, table: Table, columns: str) -> sqlite.Insert | postgresql.Insert:
         if self.dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
             return postgresql.insert(table).values(parameters(columns))
         return sqlite.insert(table).values(parameters(columns))
 

@@ -22,4 +22,6 @@ def seconds(stored: int) -> float:
 
 def clip(text: str, length: int) -> str:
     """Text from outside, so that every database takes it: no NUL, no half characters, not too long."""
+    if text.isascii() and "\0" not in text:
+        return text[:length]
     return text.replace("\0", "").encode("utf-8", "replace").decode()[:length]

@@ -117,7 +117,7 @@ class Store:
         now: float,
         lease: float,
         budget: int = BUDGET,
-        tell: Callable[[Ended], None] | None = None,
+        tell: Callable[[Sequence[Ended]], None] | None = None,
     ) -> list[Claim]:
         """Take the first due deliveries of a lane in hand, those of dead workers among them.
 
@@ -125,7 +125,7 @@ class Store:
 
         :param lease: seconds after which they are due again, unless extended.
         :param budget: bytes of letters after which no more are taken; one always is.
-        :param tell: told of each that ended here, once that is committed.
+        :param tell: told of those that ended here, once that is committed.
         """
         held = Lease(secrets.randbits(63), millis(now + lease), self._worker)
         with self.database.direct() as line:
@@ -138,8 +138,7 @@ class Store:
                 return []
             taken, ended = claims.take(line, sql, found, held, millis(now))
         if tell is not None:
-            for one in ended:
-                tell(one)
+            tell(ended)
         return taken
 
     def mark_content_started(self, claim: Claim, now: float) -> bool:

@@ -317,6 +317,8 @@ def _begin(connection: Connection) -> None:
 def _make_tables(engine: Engine) -> None:
     with engine.begin() as connection:
         if _version(connection) is None:
+            if engine.dialect.name == "postgresql":
+                tables.prepare_for("postgresql")
             tables.metadata.create_all(connection)
             connection.execute(insert(tables.schema).values(version=tables.VERSION))
 

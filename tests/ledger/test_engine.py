@@ -241,6 +241,7 @@ def test_a_full_disk_is_named_and_nothing_is_half_stored(store: Store) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # as many as there are
 
     put(store, 1)
+    store.dispose()  # connections that are kept are not checked out again
     durable = store.database._ready().durable
     event.listen(durable, "checkout", fill)
     with pytest.raises(OutboxFileError, match=r"disk is full. Free space on its disk."):

@@ -8,7 +8,7 @@ compile() {
 
 compile --group tests --output-file requirements/tests.txt "$@"
 # One environment holds them all, so the others follow the tests' versions.
-for group in demo lint bench; do
+for group in demo lint bench docs; do
     compile --group $group --constraints requirements/tests.txt --output-file requirements/$group.txt "$@"
 done
 # The lowest versions that pyproject.toml promises to work with.

@@ -12,7 +12,7 @@ from .scale import FULL, QUICK, TINY, Scale
 from .table import HEAD, Row, line
 
 #: The benchmarks in the order of their rows, each a module here.
-NAMES = ("compose", "send", "smtp", "round_trips", "drain", "backlog", "imports")
+NAMES = ("compose", "send", "smtp", "far", "round_trips", "drain", "backlog", "imports")
 
 
 def main() -> int:

@@ -12,12 +12,15 @@ from . import ROOT
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(ROOT / ".servers/bin")])
 
 
+#: Where ``./dev bench`` puts what runs on node.
+NODE_MODULES = ROOT / ".servers/node/node_modules"
+
 #: Whether ours are measured alone, as if nobody else were here.
 alone = False
 
 
 def installed(*names: str) -> bool:
-    """Whether these Python packages and programs (``bin:redis-server``) are all here."""
+    """Whether these Python packages, programs (``bin:redis-server``) and packages of node are all here."""
     return not alone and all(map(_installed, names))
 
 
@@ -25,4 +28,6 @@ def _installed(name: str) -> bool:
     kind, _, program = name.rpartition(":")
     if kind == "bin":
         return shutil.which(program) is not None
+    if kind == "node":
+        return (NODE_MODULES / program).is_dir()
     return importlib.util.find_spec(name) is not None

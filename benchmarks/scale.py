@@ -13,6 +13,8 @@ class Scale:
     :param calls: how often, where it is one call that waits for a disk or a server.
     :param burst: seconds for which a contestant that only computes is measured in a round.
     :param smtp: messages of each way to speak SMTP in a round.
+    :param far: the same, a connection, where the server is far away.
+    :param far_rounds: how often, for it takes seconds.
     :param drains: how often each drains.
     :param drained: letters in the outbox that is drained.
     :param drained_by_peers: messages that each peer, being slower, drains.
@@ -25,6 +27,8 @@ class Scale:
     calls: int = 300
     burst: float = 0.05
     smtp: int = 1_000
+    far: int = 30
+    far_rounds: int = 3
     drains: int = 3
     drained: int = 5_000
     drained_by_peers: int = 1_000
@@ -39,6 +43,8 @@ QUICK = Scale(
     calls=100,
     burst=0.02,
     smtp=400,
+    far=20,
+    far_rounds=2,
     drains=2,
     drained=2_000,
     drained_by_peers=500,
@@ -50,6 +56,8 @@ TINY = Scale(
     calls=2,
     burst=0.0,
     smtp=20,
+    far=3,
+    far_rounds=1,
     drains=1,
     drained=20,
     drained_by_peers=5,

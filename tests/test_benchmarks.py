@@ -30,7 +30,8 @@ def table() -> list[str]:
     [
         "compose",
         "mail.send()",
-        "SMTP",
+        "SMTP, CPU",
+        "SMTP 50 ms away",
         "round trips",
         "durable drain",
         "claim",

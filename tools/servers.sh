@@ -1,12 +1,14 @@
 # The real servers that tests and benchmarks talk to. Sourced by ./dev. What is missing afterwards, the tests list.
 
-# ensure_servers NAME...: postfix, chromium, redis.
+# ensure_servers NAME...: postfix, dovecot, exim, chromium, redis.
 ensure_servers() {
     PATH=$PATH:/usr/sbin:$PWD/.servers/bin
     export PATH
     on_debian || return 0
     if is_root; then
         install_servers "$@"
+        # Debian lets no machine have it beside Postfix.
+        case " $* " in *" exim "*) unpack_exim ;; esac
     else
         unpack_servers "$@"
     fi
@@ -26,6 +28,7 @@ packages_of() {
     for server; do
         case $server in
         postfix) echo postfix libsasl2-modules sasl2-bin ;;
+        dovecot) echo dovecot-lmtpd ;;
         chromium) echo chromium ;;
         redis) echo redis-server ;;
         esac
@@ -41,6 +44,13 @@ unpack_servers() {
         redis) unpack_server redis-server usr/bin/redis-server ;;
         esac
     done
+}
+
+# Like Postfix it wants root; only its files need not be installed for that.
+unpack_exim() {
+    [ -e "$unpacked/usr/lib/$(multiarch)/libnss_wrapper.so" ] ||
+        unpack_packages exim4-daemon-light libnss-wrapper || { say "could not unpack exim4-daemon-light" && return; }
+    unpack_server exim4-daemon-light usr/sbin/exim4
 }
 
 # unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.

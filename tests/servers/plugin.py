@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .dovecot import Dovecot
+from .exim import Exim
 from .postfix import Postfix
 from .smtp_sink import SmtpSink
 
@@ -49,6 +51,8 @@ SERVERS = {
         ("postconf", "saslpasswd2"), "postfix libsasl2-modules sasl2-bin", needs_root=True
     ),
     "smtp-sink": Server(("smtp-sink",), "postfix"),
+    "dovecot": Server(("dovecot",), "dovecot-lmtpd", needs_root=True),
+    "exim": Server(("exim4",), "exim4-daemon-light (unpacked by ./dev test)", needs_root=True),
     "chromium": Server(("chromium",), "chromium"),
 }
 
@@ -112,6 +116,22 @@ def start_smtp_sink() -> Iterator[Callable[..., SmtpSink]]:
 def smtp_sink(start_smtp_sink: Callable[..., SmtpSink]) -> SmtpSink:
     """An smtp-sink that takes everything."""
     return start_smtp_sink()
+
+
+@pytest.fixture
+def start_dovecot() -> Iterator[Callable[..., Dovecot]]:
+    """Start a Dovecot with the arguments of :class:`Dovecot`; stopped after the test."""
+    require("dovecot")
+    with ExitStack() as running:
+        yield lambda *users, **options: running.enter_context(Dovecot(*users, **options))
+
+
+@pytest.fixture
+def start_exim() -> Iterator[Callable[..., Exim]]:
+    """Start an Exim with the arguments of :class:`Exim`; stopped after the test."""
+    require("exim")
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Exim(**options))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,106 @@
+"""A Dovecot of the test's own, which speaks LMTP only: over TCP and over a Unix socket, a maildir for each user.
+
+It shares the program files with the system's Dovecot and nothing else; all it writes is in a folder under /tmp.
+"""
+
+from __future__ import annotations
+
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from .process import Process, free_port, wait_until
+
+_CONFIGURATION = """\
+protocols = lmtp
+base_dir = {folder}/base
+state_dir = {folder}/state
+log_path = {folder}/log
+ssl = no
+mail_location = maildir:~
+first_valid_uid = 1
+mail_plugins = quota
+plugin {{
+  quota = count:User
+  quota_vsizes = yes
+}}
+passdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+  unix_listener {folder}/lmtp {{
+    mode = 0666
+  }}
+}}
+"""
+
+
+class Dovecot:
+    """A running Dovecot.
+
+    :param users: the addresses it has a mailbox for; all others are refused at RCPT.
+    :param full: those of them whose mailbox takes nothing any more: it is said after the content.
+    """
+
+    def __init__(self, *users: str, full: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self.port = free_port()
+        self.socket = self.folder / "lmtp"
+        try:
+            self._configure([*users, *filter(None, [full])], full)
+            self._process = Process(
+                ["dovecot", "-F", "-c", self.folder / "dovecot.conf"],
+                ports=[self.port],
+                log=self.folder / "output",
+            )
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+
+    def messages(self, user: str, count: int = 1) -> list[bytes]:
+        """What was delivered to a user, as soon as it is ``count`` messages or more."""
+        inbox = self.folder / "mail" / user / "new"
+
+        def arrived() -> bool:
+            self._process.check_alive()
+            return inbox.is_dir() and len(list(inbox.iterdir())) >= count
+
+        wait_until(arrived, f"{count} messages for {user} in Dovecot (see {self.folder}/log)")
+        return [file.read_bytes() for file in sorted(inbox.iterdir())]
+
+    def close(self) -> None:
+        """Stop it and remove its folder; a second call does nothing."""
+        if self.folder.exists():
+            self._process.stop()
+            shutil.rmtree(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _configure(self, users: list[str], full: str) -> None:
+        nobody = pwd.getpwnam("nobody")
+        (self.folder / "mail").mkdir()
+        shutil.chown(self.folder / "mail", "nobody")
+        lines = []
+        for user in users:
+            quota = "userdb_quota_rule=*:bytes=1" if user == full else ""
+            home = self.folder / "mail" / user
+            lines.append(f"{user}:{{PLAIN}}x:{nobody.pw_uid}:{nobody.pw_gid}::{home}::{quota}\n")
+        (self.folder / "users").write_text("".join(lines))
+        text = _CONFIGURATION.format(folder=self.folder, port=self.port)
+        (self.folder / "dovecot.conf").write_text(text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_outbox.rules.outcomes import Kind, Phase, Scope
-from flask_outbox.rules.replies import Step, outcome, retry_after
+from flask_outbox.rules.replies import Step, fitting, outcome, retry_after
+from flask_outbox.rules.reply_table import TABLE
 
 DEFERRED, REFUSED = Kind.DEFERRED, Kind.REFUSED
 RECIPIENT, MESSAGE, ACCOUNT, TRANSPORT = Scope
@@ -73,6 +76,82 @@ CASES = [
 def test_the_table(step: Step, code: int, enhanced: str, kind: Kind, scope: Scope) -> None:
     found = outcome(step, code, enhanced, "text")
     assert (found.kind, found.scope, found.code, found.enhanced) == (kind, scope, code, enhanced)
+
+
+#: What servers really say where the code alone misleads.
+SAID = [
+    # a login is wanted
+    (Step.RCPT, "550 authentication required", REFUSED, ACCOUNT),
+    (Step.MAIL, "503 5.5.1 Please authenticate first", REFUSED, ACCOUNT),
+    (Step.RCPT, "550 5.7.1 Client was not authenticated", REFUSED, ACCOUNT),
+    (Step.CONTENT, "550 5.7.26 Sender must authenticate with SPF or DKIM", REFUSED, MESSAGE),
+    (Step.CONTENT, "550 5.7.1 DMARC authentication required by policy", REFUSED, MESSAGE),
+    # too fast
+    (
+        Step.DATA,
+        "550 5.7.0 Requested action not taken: too many emails per second",
+        DEFERRED,
+        TRANSPORT,
+    ),
+    (Step.CONTENT, "454 Throttling failure: Maximum sending rate exceeded.", DEFERRED, TRANSPORT),
+    (Step.RCPT, "450 4.7.1 Error: too much mail from 192.0.2.1", DEFERRED, TRANSPORT),
+    (Step.RCPT, "450 4.2.1 The user is receiving mail at a rate limit", DEFERRED, RECIPIENT),
+    (Step.RCPT, "452 4.5.3 Error: too many recipients", DEFERRED, RECIPIENT),
+    # the sender, judged at RCPT
+    (
+        Step.RCPT,
+        "553 5.7.1 <x@a.org>: Sender address rejected: not owned by user me",
+        REFUSED,
+        MESSAGE,
+    ),
+    (
+        Step.RCPT,
+        "450 4.1.8 <x@a.org>: Sender address rejected: Domain not found",
+        DEFERRED,
+        MESSAGE,
+    ),
+    (Step.RCPT, "450 Sender verification pending", DEFERRED, MESSAGE),
+    (Step.RCPT, "550 5.1.8 Sender denied", REFUSED, MESSAGE),
+    (Step.RCPT, "550 Sender verify failed", REFUSED, MESSAGE),
+    # the recipient
+    (
+        Step.RCPT,
+        "550 5.1.1 <y@b.org>: Recipient address rejected: User unknown",
+        REFUSED,
+        RECIPIENT,
+    ),
+    (Step.RCPT, "554 5.7.1 <y@b.org>: Relay access denied", REFUSED, RECIPIENT),
+    (Step.RCPT, "450 4.2.0 <y@b.org>: Recipient address rejected: Greylisted", DEFERRED, RECIPIENT),
+    (Step.RCPT, "552 5.2.2 Quota exceeded", REFUSED, RECIPIENT),
+    # this machine
+    (
+        Step.RCPT,
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example",
+        REFUSED,
+        TRANSPORT,
+    ),
+    (Step.MAIL, "451 4.7.1 Your IP has a poor reputation", DEFERRED, TRANSPORT),
+    (Step.CONTENT, "554 5.7.1 A link in it is on a blacklist", REFUSED, MESSAGE),
+]
+
+
+def split(said: str) -> tuple[int, str, str]:
+    code, enhanced, text = re.findall(r"(\d+) (?:([45]\.\d\.\d+) )?(.*)", said)[0]
+    return int(code), enhanced, text
+
+
+@pytest.mark.parametrize(
+    ("step", "said", "kind", "scope"), SAID, ids=[said for _, said, *_ in SAID]
+)
+def test_what_servers_say_is_understood(step: Step, said: str, kind: Kind, scope: Scope) -> None:
+    found = outcome(step, *split(said))
+    assert (found.kind, found.scope) == (kind, scope)
+
+
+def test_each_row_decides_about_something() -> None:
+    replies = [(step, code, enhanced, "text") for step, code, enhanced, *_ in CASES]
+    replies += [(step, *split(said)) for step, said, *_ in SAID]
+    assert {fitting(*reply) for reply in replies} == set(TABLE)
 
 
 def test_only_what_follows_the_final_dot_is_after_it() -> None:

@@ -20,6 +20,22 @@ from flask_outbox.telemetry.cures import cure
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Connection refused"), "MAIL_PORT"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no answer in time"), "MAIL_SERVER"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'x' is"), "MAIL_URL"),
+        (
+            Outcome(Kind.REFUSED, Scope.ACCOUNT, code=550, text="authentication required"),
+            "MAIL_USERNAME",
+        ),
+        (
+            Outcome(Kind.REFUSED, Scope.MESSAGE, code=553, text="Sender address rejected"),
+            "MAIL_DEFAULT_SENDER",
+        ),
+        (Outcome(Kind.REFUSED, Scope.MESSAGE, code=552, enhanced="5.3.4"), "MAIL_MAX_SIZE"),
+        (Outcome(Kind.REFUSED, code=554, text="Relay access denied"), "MAIL_USERNAME"),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, code=450, text="too many messages"),
+            "MAIL_WORKER_RATE",
+        ),
+        (Outcome(Kind.REFUSED, Scope.TRANSPORT, code=554, text="blocked"), "587"),
+        (Outcome(Kind.REFUSED, Scope.RECIPIENT, enhanced="5.6.7"), "SMTPUTF8"),
     ],
 )
 def test_a_failure_that_a_setting_mends_names_it(outcome: Outcome, setting: str) -> None:

@@ -1,87 +1,23 @@
-"""What an SMTP reply means: a table from step, code and enhanced status to kind and scope.
-
-The code's first digit says whether it may heal (RFC 5321 §4.2.1); the step says whose fault it is,
-unless the enhanced status (RFC 3463) knows better. Two decisions run through the table:
-
-- A sender's address that is refused is the *message's* fault. An application that puts its visitors'
-  addresses into ``sender`` would otherwise stop the whole transport with one letter. Only what says
-  that the login is missing, wrong or blocked is the *account's*: that fails for every letter, so they
-  wait for the cure instead of dying one by one.
-- A refused recipient is the *recipient's* fault, "relay access denied" included: a server inside a
-  company takes its own domains and no others.
-"""
+"""What an SMTP reply means: :mod:`.reply_table` looked up, and what its text tells besides."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 
 from .outcomes import Kind, Outcome, Phase, Scope
+from .reply_table import TABLE, Row, Step
 
-
-class Step(StrEnum):
-    """What the server was replying to."""
-
-    GREETING = "greeting"
-    HELLO = "hello"
-    STARTTLS = "starttls"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    CONTENT = "content"  # the final dot
-
-
-_OPENING = (Step.GREETING, Step.HELLO, Step.STARTTLS)
-_LETTER = (Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row.
-
-    :param pattern: the beginning of code and enhanced status with a space between them.
-    """
-
-    steps: tuple[Step, ...]
-    pattern: str
-    kind: Kind
-    scope: Scope
-
-
-#: The first row that fits decides.
-_TABLE = (
-    # RFC 5321 §3.8: the server is going away, whatever it was asked.
-    _Row(tuple(Step), r"421", Kind.DEFERRED, Scope.TRANSPORT),
-    # RFC 4954 §6: 454 says nothing against the password.
-    _Row((Step.AUTH,), r"4", Kind.DEFERRED, Scope.TRANSPORT),
-    _Row((Step.AUTH,), r"", Kind.REFUSED, Scope.ACCOUNT),
-    _Row(_OPENING, r"4", Kind.DEFERRED, Scope.TRANSPORT),
-    _Row(_OPENING, r"", Kind.REFUSED, Scope.TRANSPORT),
-    # RFC 4954 §6 and IANA's statuses: a login is wanted, or this one is wrong, weak or disabled.
-    _Row(_LETTER, r"53[0458]|5.. 5\.7\.(8|9|1[1-4])$", Kind.REFUSED, Scope.ACCOUNT),
-    # Exchange Online: not logged in; spam, a banned sender, too much from the tenant; a banned host.
-    # https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online
-    _Row(_LETTER, r"5.. 5\.7\.(57|139|50[1-3]|70[58])$", Kind.REFUSED, Scope.ACCOUNT),
-    # Gmail: the day's quota is used up. https://support.google.com/a/answer/3726730
-    _Row(_LETTER, r"550 5\.4\.5$", Kind.REFUSED, Scope.ACCOUNT),
-    _Row(_LETTER, r"5.. 5\.3\.4$", Kind.REFUSED, Scope.MESSAGE),
-    # RFC 5321 §4.5.3.1.10: old servers say 552 where they mean 452, too many recipients at once.
-    _Row((Step.RCPT,), r"552 (5\.5\.3)?$", Kind.DEFERRED, Scope.RECIPIENT),
-    _Row((Step.RCPT,), r"4", Kind.DEFERRED, Scope.RECIPIENT),
-    _Row((Step.RCPT,), r"", Kind.REFUSED, Scope.RECIPIENT),
-    # A bad sequence of commands: the two ends are out of step, the letter has no part in it.
-    _Row((Step.MAIL, Step.DATA), r"503", Kind.DEFERRED, Scope.TRANSPORT),
-    # RFC 3463 §3.4, §3.5: the mail system or its network; an error in processing, no storage left.
-    _Row((Step.MAIL, Step.DATA), r"4.. 4\.[34]\.|45[12] $", Kind.DEFERRED, Scope.TRANSPORT),
-    _Row(_LETTER, r"4", Kind.DEFERRED, Scope.MESSAGE),
-    _Row(_LETTER, r"", Kind.REFUSED, Scope.MESSAGE),
-)
+__all__ = ["Step", "fitting", "one_line", "outcome", "retry_after"]
 
 _ROWS = {
     step: [
-        (re.compile(row.pattern).match, row.kind, row.scope) for row in _TABLE if step in row.steps
+        (
+            re.compile(row.pattern).match,
+            re.compile(row.words, re.IGNORECASE).search if row.words else None,
+            row,
+        )
+        for row in TABLE
+        if step in row.steps
     ]
     for step in Step
 }
@@ -121,10 +57,17 @@ def outcome(step: Step, code: int, enhanced: str, text: str) -> Outcome:
         found = _REMOTE_ID(text)
         remote_id = found[1] if found else ""
         return Outcome(Kind.ACCEPTED, Scope.RECIPIENT, phase, code, enhanced, text, remote_id)
+    row = fitting(step, code, enhanced, text)
+    wait = retry_after(text) if row.kind is Kind.DEFERRED else None
+    return Outcome(row.kind, row.scope, phase, code, enhanced, text, retry_after=wait)
+
+
+def fitting(step: Step, code: int, enhanced: str, text: str) -> Row:
+    """The row of the table that decides about a refusal."""
     status = f"{code} {enhanced}"
-    kind, scope = next((kind, scope) for fits, kind, scope in _ROWS[step] if fits(status))
-    wait = retry_after(text) if kind is Kind.DEFERRED else None
-    return Outcome(kind, scope, phase, code, enhanced, text, retry_after=wait)
+    return next(
+        row for fits, says, row in _ROWS[step] if fits(status) and (says is None or says(text))
+    )
 
 
 def retry_after(text: str) -> float | None:

@@ -8,6 +8,8 @@ from ..rules.outcomes import Kind, Outcome, Scope
 
 _Row = tuple[Callable[[Outcome], bool], str]
 
+_TOO_MUCH = ("too many", "too much mail", "rate", "throttl")
+
 #: The first row that fits is said.
 _CURES: tuple[_Row, ...] = (
     (
@@ -21,9 +23,41 @@ _CURES: tuple[_Row, ...] = (
         " app password here, not the account's own.",
     ),
     (
+        lambda o: o.scope is Scope.ACCOUNT and _says(o, "authenticat", "log in", "login"),
+        "The server wants a login: set MAIL_USERNAME and MAIL_PASSWORD.",
+    ),
+    (
         lambda o: o.scope is Scope.ACCOUNT,
         "The server does not let this account send so: check MAIL_DEFAULT_SENDER (the domain may have to be"
         " verified) and MAIL_USERNAME.",
+    ),
+    (
+        lambda o: o.scope is Scope.MESSAGE and _is_about_sender(o),
+        "The server does not take this sender: use an address of the account or of a domain that is verified"
+        " there, in Message(sender=…) or MAIL_DEFAULT_SENDER; a visitor's address belongs in reply_to.",
+    ),
+    (
+        lambda o: o.scope is Scope.MESSAGE and o.enhanced == "5.3.4",
+        "It is too large for this server: send a link to the files instead, and set MAIL_MAX_SIZE to the server's"
+        " limit.",
+    ),
+    (
+        lambda o: o.enhanced == "5.6.7",
+        "The server takes no addresses beyond ASCII before the @ (SMTPUTF8): ask for another address.",
+    ),
+    (
+        lambda o: o.scope is Scope.RECIPIENT and _says(o, "relay"),
+        "The server sends to its own domains only, or to whoever logs in: set MAIL_USERNAME and MAIL_PASSWORD.",
+    ),
+    (
+        lambda o: o.scope is Scope.TRANSPORT and o.code != 0 and _says(o, *_TOO_MUCH),
+        "The server wants fewer messages at once: lower MAIL_WORKER_RATE or MAIL_POOL_SIZE. What is waiting is sent"
+        " later by itself.",
+    ),
+    (
+        lambda o: o.scope is Scope.TRANSPORT and o.kind is Kind.REFUSED and o.code != 0,
+        "The server takes nothing from this machine: its address may be on a block list, or mail is to be handed"
+        " to the provider's submission port (587) with a login.",
     ),
     (
         lambda o: "no transport named" in o.text,
@@ -38,6 +72,19 @@ _CURES: tuple[_Row, ...] = (
         "The mail server was not reached: check MAIL_SERVER and MAIL_PORT.",
     ),
 )
+
+
+def _says(outcome: Outcome, *words: str) -> bool:
+    text = outcome.text.lower()
+    return any(word in text for word in words)
+
+
+def _is_about_sender(outcome: Outcome) -> bool:
+    """By RFC 3463's statuses, Exchange's for "send as", or the words."""
+    by_status = outcome.enhanced in {"5.1.7", "5.1.8", "5.7.60", "5.2.252"}
+    return by_status or _says(
+        outcome, "sender", "from address", "send as", "not owned by", "not verified"
+    )
 
 
 def cure(outcome: Outcome, prefix: str = "") -> str:

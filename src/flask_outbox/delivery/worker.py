@@ -2,8 +2,8 @@
 
 The rules it keeps:
 
-1. It claims no more than the transports can take, and what they will take within :data:`AHEAD` seconds by their
-   present speed; and only while it is the drainer of its file.
+1. It claims no more than the transports can take, and what they will take within
+   :data:`.hand.AHEAD` seconds by their present speed; and only while it is the drainer of its file.
 2. No content leaves while too many others have left without their results being committed, nor without a lease
    that still runs. So a kill repeats at most one message a connection and twenty more.
 3. A result is kept until it is committed, however long the database is away; where the lease was lost meanwhile,
@@ -17,11 +17,9 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 from ..errors import OutboxError
 from ..ledger.file import DrainerLock
@@ -30,18 +28,14 @@ from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
 from .carriage import Carriage, boot_clock
 from .courier import Courier, Watcher
+from .hand import Hand
 from .loop import ThreadQueue
-from .pace import Pace, Speed
+from .pace import Pace
 from .recorder import Recorder
 from .settings import WorkerSettings
 from .wakeup import Bell
 
 logger = logging.getLogger("flask_outbox")
-
-#: Seconds of work that are claimed ahead, and how many letters at most: a claim of many costs little more than one
-#: of a few, and a slow server gets none of it, so that an urgent letter never waits behind much.
-AHEAD = 0.05
-MOST_AHEAD = 20
 
 #: One claim in so many goes to the lower priorities first, so that none of them starves.
 FAIR = 10
@@ -91,11 +85,7 @@ class Worker:
         self._recorder = Recorder(store, self._sql, watchers, context)
         self._pace = Pace(settings.rate, time.monotonic())
         self._wake = asyncio.Event()
-        self._in_hand: dict[int, Carriage] = {}
-        self._carrying: Counter[str] = Counter()
-        #: Claimed ahead, by transport: a heap, the urgent ones first.
-        self._ahead: defaultdict[str, list[tuple[int, int, Carriage]]] = defaultdict(list)
-        self._speed = Speed(time.monotonic())
+        self._hand = Hand(courier.concurrency, time.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
@@ -197,7 +187,7 @@ class Worker:
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
         self._draining = False
-        self._ahead.clear()
+        self._hand.start_nothing()
         if self._bell is not None:
             self._bell.deafen(asyncio.get_running_loop())
         if self._tasks:
@@ -208,12 +198,12 @@ class Worker:
         try:
             async with asyncio.timeout(self._settings.drain_timeout or 1):
                 await self._recorder.empty()
-            await self._sql.run(self._end, [c.claim for c in self._in_hand.values()])
+            await self._sql.run(self._end, self._hand.claims)
         except (TimeoutError, OutboxError):
             logger.exception(
-                "%d letters could not be given back, their leases run out", len(self._in_hand)
+                "%d letters could not be given back, their leases run out", len(self._hand)
             )
-        self._in_hand.clear()
+        self._hand.clear()
         self._release_lock()
 
     def _end(self, claims: Sequence[Claim]) -> None:
@@ -264,13 +254,7 @@ class Worker:
         return _Round(claimed=len(claims), nothing_due=not claims, wait=wait)
 
     def _room(self, transport: str) -> int:
-        """Letters worth claiming for a transport: none until half of what it takes is free again."""
-        if transport in self._pausing:
-            return 0
-        ahead = min(MOST_AHEAD, int(AHEAD * self._speed.per_second(time.monotonic())))
-        most = self._courier.concurrency(transport) + ahead
-        free = most - self._carrying[transport] - len(self._ahead[transport])
-        return free if free * 2 >= most else 0
+        return 0 if transport in self._pausing else self._hand.room(transport)
 
     def _claim(self, room: Mapping[str, int], allowance: float) -> tuple[list[Claim], float]:
         """On the SQL thread: one look at the lanes and the claims that follow from it."""
@@ -321,8 +305,7 @@ class Worker:
             connections=self._courier.connections(claim.transport),
             mark=self._mark,
         )
-        self._in_hand[claim.delivery_id] = carriage
-        heappush(self._ahead[claim.transport], (claim.priority, claim.delivery_id, carriage))
+        self._hand.take(carriage)
         self._feed(claim.transport)
 
     def _starting(self) -> bool:
@@ -331,10 +314,8 @@ class Worker:
 
     def _feed(self, transport: str) -> None:
         """Hand the transport what it can take."""
-        ahead, most = self._ahead[transport], self._courier.concurrency(transport)
-        while ahead and self._starting() and self._carrying[transport] < most:
-            self._carrying[transport] += 1
-            task = asyncio.create_task(self._carry(heappop(ahead)[2]))
+        while self._starting() and (carriage := self._hand.next(transport)):
+            task = asyncio.create_task(self._carry(carriage))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -343,15 +324,13 @@ class Worker:
         try:
             report = await self._courier.carry(claim.letter, claim.to, claim.transport, carriage)
         finally:
-            self._carrying[claim.transport] -= 1
-        self._speed.count()
+            self._hand.carried(claim.transport)
         if report:
             result = self._result(carriage, report)
             self._recorder.put(result)
             if result.plan.pause:
                 self._pausing.add(claim.transport)
-                ahead = self._ahead.pop(claim.transport, [])
-                await self._give_back([carriage.claim for _, _, carriage in ahead])
+                await self._give_back(self._hand.unstarted(claim.transport))
         else:
             self._recorder.cover(claim.delivery_id)
             await self._give_back([claim])
@@ -370,16 +349,15 @@ class Worker:
         return await self._sql.run(self._store.mark_content_started, claim, time.time())
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            del self._in_hand[claim.delivery_id]
+        self._hand.drop(claims)
         try:
             await self._sql.run(self._store.release, claims, time.time())
         except OutboxError as error:
             logger.error("%d letters wait for the end of their leases: %s", len(claims), error)
 
     def _recorded(self, results: Sequence[Finished]) -> None:
+        self._hand.drop([result.claim for result in results])
         for result in results:
-            self._in_hand.pop(result.claim.delivery_id, None)
             if result.plan.pause:
                 self._pausing.discard(result.claim.transport)
                 logger.error(
@@ -394,12 +372,10 @@ class Worker:
         """Extend the leases in hand, for ever; what cannot be extended runs out and no content leaves for it."""
         while True:
             await asyncio.sleep(self._settings.heartbeat)
-            carriages = dict(self._in_hand)
+            carriages = self._hand.carriages
             deadline = boot_clock() + self._settings.lease
             try:
-                ours = await self._sql.run(
-                    self._extend, [carriage.claim for carriage in carriages.values()]
-                )
+                ours = await self._sql.run(self._extend, self._hand.claims)
             except OutboxError as error:
                 logger.error("the worker cannot extend its leases: %s", error)
                 continue

@@ -1,4 +1,4 @@
-.PHONY: run test lint bench
+.PHONY: run test lint docs bench
 
 run:
 	./dev up
@@ -8,6 +8,9 @@ test:
 
 lint:
 	./dev lint
+
+docs:
+	./dev docs
 
 bench:
 	./dev bench

@@ -27,6 +27,14 @@ ACCENTS: dict[str, Any] = {
 
 SHORT: dict[str, Any] = {"subject": "Your code", "body": "It is 271828."}
 
-ATTACHED = random.Random(1).randbytes(1_000_000)  # the same at every run
+CONTENT_ID = "logo"
+SHOWING: dict[str, Any] = {
+    **HTML,
+    "html": HTML["html"].replace("<body>", f'<body><img src="cid:{CONTENT_ID}">'),
+}
+
+# The same at every run.
+ATTACHED = random.Random(1).randbytes(1_000_000)
+SHOWN = random.Random(2).randbytes(8_000)
 
 ENVELOPE: dict[str, Any] = {"sender": SENDER, "recipients": [RECIPIENT]}

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask
+
 from flask_mail import Mail, Message
 
 from . import messages
 
 
-def draft(fields: dict[str, Any], attached: bytes = b"") -> Message:
+def draft(fields: dict[str, Any]) -> Message:
     """One of :mod:`.messages` as the view writes it; needs an application's context."""
-    message = Message(**fields, **messages.ENVELOPE)
-    if attached:
-        message.attach("order.bin", "application/octet-stream", attached)
-    return message
+    return Message(**fields, **messages.ENVELOPE)
 
 
 def application(port: int) -> tuple[Flask, Mail]:

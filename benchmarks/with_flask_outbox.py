@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 
 from flask_outbox import Mail, Message
-from flask_outbox._extension import new_id
+from flask_outbox._message import new_id
 from flask_outbox.mail.letter import Letter
 from flask_outbox.mail.seal import SealDefaults, seal
 
@@ -20,12 +20,9 @@ from . import messages
 WORKER = ["-m", "flask", "--app", "benchmarks.with_flask_outbox", "mail", "worker"]
 
 
-def draft(fields: dict[str, Any], attached: bytes = b"") -> Message:
+def draft(fields: dict[str, Any]) -> Message:
     """One of :mod:`.messages` as the view writes it."""
-    message = Message(**fields, **messages.ENVELOPE)
-    if attached:
-        message.attach("order.bin", "application/octet-stream", attached)
-    return message
+    return Message(**fields, **messages.ENVELOPE)
 
 
 def sealed(message: Message) -> Letter:

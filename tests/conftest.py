@@ -38,4 +38,4 @@ def mail(app: Flask) -> Iterator[Mail]:
     mail = Mail(app)
     with app.app_context():
         yield mail
-    mail._wirings[app].close()
+    app.extensions["flask_outbox"].close()

@@ -63,6 +63,23 @@ def test_show_of_what_does_not_exist_is_an_error(app: Flask, mail: Mail) -> None
     assert (result.exit_code, result.output) == (1, "Error: No message has the id nothing.\n")
 
 
+def test_what_is_held_is_shown_with_its_reason_and_sent_or_cancelled_by_hand(app: Flask) -> None:
+    app.config["MAIL_ALLOWED_RECIPIENTS"] = "@example.org"
+    mail = Mail(app)
+    with app.app_context():
+        first, second = (send(mail, recipients=["a@x.org"]) for _ in range(2))
+    assert "held: MAIL_ALLOWED_RECIPIENTS does not allow a@x.org" in run(app, "show", first).output
+    assert run(app, "retry", first).output == f"{first} is queued, for those who did not get it.\n"
+    assert run(app, "cancel", second).output == f"{second} is cancelled.\n"
+    assert "held" not in run(app, "list").output
+    app.extensions["flask_outbox"].close()
+
+
+def test_what_is_sent_by_hand_or_cancelled_must_be_there(app: Flask, mail: Mail) -> None:
+    assert (run(app, "retry", "x").exit_code, run(app, "cancel", "x").exit_code) == (1, 1)
+    assert "is waiting" in run(app, "retry", send(mail)).output
+
+
 def test_pause_and_resume(app: Flask, mail: Mail) -> None:
     send(mail)
     assert run(app, "pause").exit_code == 0
@@ -86,7 +103,7 @@ def test_worker_once_drains_the_outbox(app: Flask) -> None:
         assert result.exit_code == 0, result.output
         with app.app_context():
             view = mail.get(letter_id)
-        mail._wirings[app].close()
+        app.extensions["flask_outbox"].close()
     assert view is not None
     assert (view.state, len(view.attempts)) == ("sent", 1)
     assert [message.recipients for message in server.messages] == [["a@example.org"]]
@@ -95,18 +112,18 @@ def test_worker_once_drains_the_outbox(app: Flask) -> None:
 def test_send_test_says_what_the_server_answered(app: Flask) -> None:
     with ScriptedServer() as server:
         app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port)
-        mail = Mail(app)
+        Mail(app)
         result = run(app, "send-test", "you@example.org")
-        mail._wirings[app].close()
+        app.extensions["flask_outbox"].close()
     assert result.exit_code == 0, result.output
     assert "The server took the message for you@example.org" in result.output
 
 
 def test_send_test_says_why_not_and_what_to_do(app: Flask) -> None:
     app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=1)
-    mail = Mail(app)
+    Mail(app)
     result = run(app, "send-test", "you@example.org")
-    mail._wirings[app].close()
+    app.extensions["flask_outbox"].close()
     assert result.exit_code == 1
     assert "MAIL_SERVER" in result.output
 

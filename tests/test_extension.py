@@ -22,7 +22,7 @@ from flask_outbox import (
     NoSenderError,
     message_queued,
 )
-from flask_outbox._extension import new_id
+from flask_outbox._message import new_id
 
 
 def message(**fields: Any) -> Message:
@@ -159,7 +159,7 @@ def test_message_queued_hears_of_each_stored_letter(mail: Mail, app: Flask) -> N
 def test_the_only_application_needs_no_context(app: Flask) -> None:
     mail = Mail(app)
     assert mail.send(message()).state == "queued"
-    mail._wirings[app].close()
+    app.extensions["flask_outbox"].close()
 
 
 def test_without_context_or_with_another_application_the_error_gives_advice(app: Flask) -> None:
@@ -191,7 +191,7 @@ def test_init_app_within_a_request_is_harmless(app: Flask) -> None:
         return mail.send(message()).state
 
     assert app.test_client().get("/").text == "queued"
-    mail._wirings[app].close()
+    app.extensions["flask_outbox"].close()
 
 
 def test_ids_are_uuids_of_version_7_and_ordered_by_time() -> None:

@@ -1,4 +1,4 @@
-"""Everything that `./dev test` checks, each step with its time; `./dev lint` is the first part of it.
+"""Everything that `./dev test` checks, each step with its time; `./dev lint` and `./dev docs` are parts of it.
 
 Short steps run two at a time and are printed when they end; the tests run last, before everyone's eyes.
 """
@@ -27,6 +27,11 @@ LINT = {
     "pyright": ["pyright"],
     "public types": ["python", "tools/public_types.py"],
     "import contracts": ["lint-imports", "--no-cache"],
+}
+
+DOCS_BUILD = "docs/_build"
+DOCS = {
+    "docs": ["python", "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", DOCS_BUILD],
 }
 
 
@@ -86,12 +91,15 @@ def servers_not_here() -> list[str]:
 
 
 def main() -> int:
-    """Run what the command line asks for: "lint", or everything."""
-    if sys.argv[1:] == ["lint"]:
-        results = list(run_all(LINT))
-        return int(not all(result.passed for result in results))
+    """Run what the command line asks for: "lint", "docs", or everything."""
+    if sys.argv[1:] in (["lint"], ["docs"]):
+        results = list(run_all(LINT if sys.argv[1] == "lint" else DOCS))
+        passed = all(result.passed for result in results)
+        if passed and sys.argv[1] == "docs":
+            print(ROOT / DOCS_BUILD / "index.html")
+        return int(not passed)
     here, absent = pythons.others()
-    steps = LINT | {"the wheel": ["python", "tools/try_wheel.py"]}
+    steps = LINT | DOCS | {"the wheel": ["python", "tools/try_wheel.py"]}
     for version, python in here.items():
         steps[f"Python {version}"] = ["python", "tools/pythons.py", version, python]
     results = [*run_all(steps), run_tests()]

@@ -30,6 +30,8 @@ TESTS = (
     "tests/test_config.py",
     "tests/test_extension.py",
     "tests/test_public_api.py",
+    "tests/test_roads.py",
+    "tests/test_settings.py",
 )
 
 

@@ -1,6 +1,13 @@
 """E-mail for Flask that returns at once and is never lost."""
 
 from ._extension import Mail
+from ._flask_mail import (
+    Connection,
+    install_as_flask_mail,
+    sanitize_address,
+    sanitize_addresses,
+)
+from ._message import Message
 from .engines.base import Receipt
 from .errors import (
     AddressError,
@@ -17,7 +24,7 @@ from .errors import (
     SchemaError,
     UnsupportedFeature,
 )
-from .mail.message import Attachment, Message
+from .mail.message import Attachment
 from .signals import (
     email_dispatched,
     message_dead,
@@ -32,6 +39,7 @@ __all__ = [
     "Attachment",
     "BadHeaderError",
     "ConfigurationError",
+    "Connection",
     "DeliveryError",
     "Mail",
     "MailError",
@@ -46,9 +54,12 @@ __all__ = [
     "SchemaError",
     "UnsupportedFeature",
     "email_dispatched",
+    "install_as_flask_mail",
     "message_dead",
     "message_deferred",
     "message_queued",
     "message_sent",
+    "sanitize_address",
+    "sanitize_addresses",
     "transport_paused",
 ]

@@ -14,17 +14,18 @@ from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec
 
 import click
-from flask import Flask, current_app
+from flask import current_app
 from flask.cli import AppGroup
 
+from ._message import Message
 from .errors import DeliveryError, MailError
-from .mail.message import Message
 from .rules.states import State
 from .telemetry.cures import cure
 
 if TYPE_CHECKING:
     from ._config import Wiring
-    from ._extension import Mail
+    from ._desk import AppDesk
+    from ._flask_mail import _Mail
     from .ledger.store import Store
 
 P = ParamSpec("P")
@@ -48,22 +49,21 @@ def plainly(function: Callable[P, None]) -> Callable[P, None]:
     return plain
 
 
-def _app() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app
-
-
-def _mail() -> Mail:
-    mail: Mail | None = _app().extensions.get("mail")
-    if mail is None:
+def _desk() -> AppDesk:
+    desk: AppDesk | None = current_app.extensions.get("flask_outbox")
+    if desk is None:
         raise click.ClickException(
             "This application has no Mail: call Mail(app) or mail.init_app(app)."
         )
-    return mail
+    return desk
+
+
+def _mail() -> _Mail:
+    return _desk().state
 
 
 def _outbox() -> tuple[Wiring, Store]:
-    wiring = _mail()._wiring(_app())
+    wiring = _desk().wiring
     if wiring.store is None:
         raise click.ClickException("With MAIL_ENGINE='immediate' there is no outbox.")
     return wiring, wiring.store
@@ -193,7 +193,8 @@ def show_command(id: str) -> None:
     view = _mail().get(id)
     if view is None:
         raise click.ClickException(f"No message has the id {id}.")
-    click.echo(f"{view.subject}\nfrom {view.sender}, accepted {_clock(view.created)}, {view.state}")
+    state = f"{view.state}: {view.reason}" if view.reason else view.state
+    click.echo(f"{view.subject}\nfrom {view.sender}, accepted {_clock(view.created)}, {state}")
     click.echo(f"Message-ID {view.message_id}\n")
     _table(
         ("RECIPIENT", "STATE", "ANSWER"),
@@ -214,6 +215,28 @@ def show_command(id: str) -> None:
         ],
         empty="No attempt yet.",
     )
+
+
+@mail_cli.command("retry")
+@click.argument("id")
+@plainly
+def retry_command(id: str) -> None:
+    """Send a message that is held, dead, uncertain or cancelled, as if it were new."""
+    _, store = _outbox()
+    if not store.retry(id, time.time()):
+        raise click.ClickException(f"{id} is waiting, being sent, sent or unknown.")
+    click.echo(f"{id} is queued, for those who did not get it.")
+
+
+@mail_cli.command("cancel")
+@click.argument("id")
+@plainly
+def cancel_command(id: str) -> None:
+    """Take a message that waits or is held out of the queue."""
+    _, store = _outbox()
+    if not store.cancel(id, time.time()):
+        raise click.ClickException(f"{id} is being sent, over or unknown.")
+    click.echo(f"{id} is cancelled.")
 
 
 @mail_cli.command("pause")

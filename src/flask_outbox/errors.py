@@ -17,7 +17,8 @@
     └── DeliveryError                         the immediate engine could not deliver; holds the report
 
 The world's failures (a refused recipient, a timeout) are values, see :mod:`flask_outbox.rules.outcomes`;
-only the immediate engine turns them into an exception, because its caller is waiting.
+only the immediate engine turns them into an exception, because its caller is waiting. What it raises is also the
+class of :mod:`smtplib`, or the :exc:`OSError`, that Flask-Mail would have raised.
 """
 
 from __future__ import annotations
@@ -29,7 +30,22 @@ if TYPE_CHECKING:
 
 
 class MailError(Exception):
-    """The root of the tree."""
+    """The root of the tree. The attributes say what a server or the network had to do with it.
+
+    :ivar scope: whose fault it is: ``"recipient"``, ``"message"``, ``"account"`` or ``"transport"``.
+    :ivar phase: ``"before"`` or ``"after"`` the content was sent.
+    :ivar code: of the server's reply; 0 where there was none.
+    :ivar enhanced: its RFC 3463 status, ``"5.1.1"``.
+    :ivar reply: its text, or what the network did.
+    :ivar transport: the transport that tried.
+    """
+
+    scope: str = ""
+    phase: str = ""
+    code: int = 0
+    enhanced: str = ""
+    reply: str = ""
+    transport: str = ""
 
 
 class ConfigurationError(MailError, ValueError):
@@ -41,6 +57,8 @@ class MessageError(MailError, ValueError):
 
     :param field: the message's field at fault, as the caller wrote it (``"subject"``, ``"cc"``).
     """
+
+    scope = "message"
 
     def __init__(self, text: str, *, field: str = "") -> None:
         super().__init__(text)
@@ -84,14 +102,27 @@ class OutboxFileError(OutboxError, OSError):
 
 
 class DeliveryError(MailError):
-    """The immediate engine could not deliver to every recipient.
+    """The immediate engine could not deliver to every recipient; the attributes are those of the first that failed.
 
     :param report: one outcome per recipient.
     """
 
     def __init__(self, text: str, report: Report) -> None:
-        super().__init__(text)
+        # Not the next class's: in what the immediate engine raises that is one of smtplib's, or OSError.
+        Exception.__init__(self, text)
         self.report = report
+        for first in self.recipients.values():
+            self.scope, self.phase = str(first.scope), str(first.phase)
+            self.code, self.enhanced, self.reply = first.code, first.enhanced, first.text
+            break
+        self.transport = report.transport
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[DeliveryError], tuple[str, Report]]:
+        # The class of what the immediate engine raises is made as it is raised; no other process has it.
+        return DeliveryError, (str(self), self.report)
 
     @property
     def recipients(self) -> dict[str, Outcome]:

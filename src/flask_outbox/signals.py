@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from blinker import NamedSignal, Namespace
+
+
+class _EmailDispatched(NamedSignal):
+    """Flask-Mail's signal. Until 0.9 its sender was the message, and receivers were ``receiver(message, app)``."""
+
+    def send(self, sender: Any = None, /, **given: Any) -> list[tuple[Callable[..., Any], Any]]:
+        """Call the receivers, those written for Flask-Mail 0.9 in their order."""
+        if self.is_muted:
+            return []
+        message = given.get("message")
+        return [
+            (
+                hear,
+                hear(message, app=sender) if _first(hear) == "message" else hear(sender, **given),
+            )
+            for hear in self.receivers_for(sender)
+        ]
+
+
+def _first(receiver: Callable[..., Any]) -> str:
+    """What the first argument of a function or method is called, or ""."""
+    code = getattr(receiver, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    return next(iter(names[hasattr(receiver, "__self__") :]), "")
+
 
 _signals = Namespace()
 
 #: A message was accepted by ``mail.send``. Sent in the caller's thread with ``message``, whatever the
 #: engine, also when sending is suppressed (Flask-Mail's signal).
-email_dispatched: NamedSignal = _signals.signal(
-    "email-dispatched", doc="A message was accepted by mail.send: message."
+email_dispatched: NamedSignal = _signals.setdefault(
+    "email-dispatched",
+    _EmailDispatched("email-dispatched", doc="A message was accepted by mail.send: message."),
 )
 
 #: A letter was stored in the outbox: ``letter``.

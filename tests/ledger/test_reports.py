@@ -195,15 +195,16 @@ def test_the_status_shows_each_lane_with_what_waits_in_it(store: Store, reports:
     ]
 
 
-def test_what_is_due_is_counted(
-    store: Store, reports: Reports, monkeypatch: pytest.MonkeyPatch
+def test_what_is_left_is_all_that_waits_but_for_what_is_not_yet_due(
+    store: Store, reports: Reports
 ) -> None:
+    now = time.time()
     put(store, 1, 2)
     put(store, 3, terms=Terms(priority=0))
-    put(store, 4, terms=Terms(due=time.time() + 1_000))
-    assert reports.due_count() == 3
-    monkeypatch.setattr(queries, "CAP", 1)
-    assert reports.due_count() == 2  # one a lane
+    put(store, 4, terms=Terms(due=now + 1_000))
+    assert reports.left() == 3
+    store.claim("default", 0, 1, now=now, lease=30.0)
+    assert reports.left() == 3  # one is being sent
 
 
 # -- cost ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -82,6 +84,27 @@ texts = st.lists(
 
 #: Plain addresses.
 addrs = st.from_regex(r"\A[a-z0-9+_]{1,12}(\.[a-z0-9]{1,5})?@[a-z]{1,12}(\.[a-z]{2,6}){0,2}\Z")
+
+
+class Lazy:
+    """A string that is made when it is looked at, like Flask-Babel's."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.text)
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("text", "__setstate__"):
+            raise AttributeError(name)
+        return getattr(str(self), name)
 
 
 def letter(

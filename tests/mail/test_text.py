@@ -57,10 +57,29 @@ from .letters import modest
         ("</p>stray</div></a>", "stray"),
         ("<b><i>x</b></i>y", "xy"),
         ("<ul></ul>x", "x"),
+        (
+            "<a href='https://x.org'>a <a href='https://y.org'>b",
+            "a (https://x.org) b (https://y.org)",
+        ),
+        ("<a href='#'>a<p hidden><a href='#'>no</p>b", "ab"),
     ],
 )
 def test_html_reads_as_text(html: str, text: str) -> None:
     assert text_from_html(html) == text
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<b>x " * 2_000,
+        "<b>" * 2_000 + "</i>x" * 2_000,
+        "<blockquote>x" * 2_000,
+        "<ul><li>x" * 2_000,
+        "<a href='https://x.org'>x" * 2_000 + "</a>" * 2_000,
+    ],
+)
+def test_deep_nesting_does_not_blow_up_the_text(html: str) -> None:
+    assert len(text_from_html(html)) <= 5 * len(html)
 
 
 _markup = st.lists(

@@ -15,7 +15,7 @@ import asyncio
 import base64
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Self
@@ -59,6 +59,11 @@ Item = Action | tuple[Action, ...] | None
 Script = Mapping[str, Item | list[Item]]
 
 
+#: The server's side of a SASL mechanism: made of the client's first word, if it came along, it yields challenges, is
+#: sent answers, and returns whether the client may come in.
+Examiner = Callable[[bytes | None], Generator[bytes, bytes, bool]]
+
+
 @dataclass
 class Message:
     """What was accepted; the content without the dots that SMTP adds."""
@@ -91,7 +96,10 @@ class ScriptedServer:
     """The server; a context manager.
 
     :param accounts: user names and passwords; AUTH is announced when there are any.
+    :param examiners: mechanisms besides PLAIN and LOGIN, by name.
     :param tls: announces STARTTLS; with ``implicit`` TLS is spoken from the first byte.
+    :param lmtp: LMTP is spoken: a content has a reply, and a CONTENT in the script, for each recipient.
+    :param socket: the path of a Unix socket, where it listens instead of a port.
     """
 
     def __init__(
@@ -103,12 +111,18 @@ class ScriptedServer:
         mechanisms: str = "PLAIN LOGIN",
         tls: ssl.SSLContext | None = None,
         implicit: bool = False,
+        examiners: Mapping[str, Examiner] | None = None,
+        lmtp: bool = False,
+        socket: str | None = None,
     ) -> None:
         self.capabilities = list(capabilities)
         self.accounts = dict(accounts or {})
         self.mechanisms = mechanisms
         self.tls = tls
         self.implicit = implicit
+        self.examiners = dict(examiners or {})
+        self.lmtp = lmtp
+        self.socket = socket
         self.sessions: list[Session] = []
         self.messages: list[Message] = []
         self.port = 0
@@ -144,8 +158,11 @@ class ScriptedServer:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         context = self.tls if self.implicit else None
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
-        self.port = server.sockets[0].getsockname()[1]
+        if self.socket:
+            server = await asyncio.start_unix_server(self._accept, self.socket)
+        else:
+            server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
+            self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()
         server.close()
@@ -261,13 +278,26 @@ class _Conversation:
     # -- the commands ------------------------------------------------------------------------------------------
 
     async def on_ehlo(self, line: str) -> None:
+        if self.server.lmtp:
+            await self.do("EHLO", "500 5.5.1 LHLO it is")
+        else:
+            await self.greet("EHLO")
+
+    async def on_lhlo(self, line: str) -> None:
+        if self.server.lmtp:
+            await self.greet("LHLO")
+        else:
+            await self.do("LHLO", "500 5.5.1 What?")
+
+    async def greet(self, step: str) -> None:
         offered = ["scripted.example", *self.server.capabilities]
         if self.server.tls and not self.session.encrypted:
             offered.append("STARTTLS")
-        if self.server.accounts:
-            offered.append(f"AUTH {self.server.mechanisms}")
+        if self.server.accounts or self.server.examiners:
+            mechanisms = [self.server.mechanisms] if self.server.accounts else []
+            offered.append(" ".join(["AUTH", *mechanisms, *self.server.examiners]))
         lines = [*(f"250-{text}" for text in offered[:-1]), f"250 {offered[-1]}"]
-        await self.do("EHLO", "\n".join(lines))
+        await self.do(step, "\n".join(lines))
 
     async def on_helo(self, line: str) -> None:
         await self.do("HELO", "250 scripted.example")
@@ -288,6 +318,10 @@ class _Conversation:
                 await self.line()
                 code = await self.do("RESPONSE", "535 5.7.8 No")
             return
+        if mechanism in self.server.examiners:
+            known = await self.examine(self.server.examiners[mechanism], first)
+            await self.do("LOGIN", "235 2.7.0 Welcome" if known else "535 5.7.8 Wrong credentials")
+            return
         if mechanism == "PLAIN":
             response = first[0] if first else await self.ask("")
             _, username, password = base64.b64decode(response).decode().split("\0")
@@ -296,6 +330,18 @@ class _Conversation:
             password = base64.b64decode(await self.ask("UGFzc3dvcmQ6")).decode()
         known = self.server.accounts.get(username) == password
         await self.do("LOGIN", "235 2.7.0 Welcome" if known else "535 5.7.8 Wrong name or password")
+
+    async def examine(self, examiner: Examiner, first: Sequence[str]) -> bool:
+        """Whether the client may come in, and has not given up before."""
+        word = base64.b64decode("" if first[0] == "=" else first[0]) if first else None
+        examination = examiner(word)
+        try:
+            challenge = next(examination)
+            while (answer := await self.ask(base64.b64encode(challenge).decode())) != "*":
+                challenge = examination.send(base64.b64decode(answer))
+        except StopIteration as end:
+            return bool(end.value)
+        return False
 
     async def ask(self, challenge: str) -> str:
         await self.do("CHALLENGE", f"334 {challenge}")
@@ -324,13 +370,19 @@ class _Conversation:
                 await self.act(act)
         content, _, self.heard = self.heard.partition(b"\r\n.\r\n")
         content = (content + b"\r\n").replace(b"\r\n.", b"\r\n")[2:]
+        for recipients in (
+            [[to] for to in self.recipients] if self.server.lmtp else [self.recipients]
+        ):
+            await self.judge(Message(self.sender or "", recipients, content))
+        self.sender, self.recipients = None, []
+
+    async def judge(self, message: Message) -> None:
         number = len(self.server.messages) + 1
         try:
             await self.do("CONTENT", f"250 2.0.0 Ok: queued as {number:05X}")
         finally:  # also where the script ends the connection right after its 250
             if self.code == 250:
-                self.server.messages.append(Message(self.sender or "", self.recipients, content))
-        self.sender, self.recipients = None, []
+                self.server.messages.append(message)
 
     async def on_rset(self, line: str) -> None:
         self.sender, self.recipients = None, []

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from flask_outbox.errors import AddressError
+from flask_outbox.mail.dkim import signing_composer
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
+from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
+from mail.signing import ed25519_key
 from servers.scripted import CAPABILITIES, Gate, ScriptedServer
 
 from .sending import Cleared, deliver, facts, letter, letters, only, road_to, send
@@ -316,7 +319,44 @@ def test_eight_bits_are_announced_where_the_server_knows_them() -> None:
     assert "MAIL FROM:<me@example.org> BODY=8BITMIME" in server.sessions[0].commands
 
 
+def test_eight_bits_are_not_for_a_server_that_takes_seven() -> None:
+    with ScriptedServer(["PIPELINING"]) as server:
+        (report,) = deliver(server.port, letter(raw=b"Subject: x\r\n\r\n\xfc\r\n"))
+    assert facts(report) == (Kind.REFUSED, Scope.MESSAGE, Phase.BEFORE)
+    assert only(report).enhanced == "5.6.3"
+    assert server.messages == []
+
+
+def test_options_that_the_server_does_not_know_are_left_out_and_named() -> None:
+    options = {"mail_options": ("RET=HDRS",), "rcpt_options": ("NOTIFY=NEVER",)}
+    with ScriptedServer() as server:
+        (report,) = deliver(server.port, letter(**options))
+    assert only(report).accepted
+    assert only(report).left_out == ("RET=HDRS", "NOTIFY=NEVER")
+    assert "left out, the server takes none: RET=HDRS NOTIFY=NEVER" in only(report).text
+    with ScriptedServer([*CAPABILITIES, "DSN"]) as server:
+        (report,) = deliver(server.port, letter(**options))
+    assert only(report).left_out == ()
+    assert "RCPT TO:<you@example.net> NOTIFY=NEVER" in server.sessions[0].commands
+
+
 def test_an_address_that_would_end_a_command_is_the_callers_error() -> None:
     with ScriptedServer() as server, pytest.raises(AddressError):
         deliver(server.port, letter(to=["you@example.net> X=1"]))
     assert server.sessions == []
+
+
+def test_the_composer_handed_in_makes_the_same_bytes_at_each_try() -> None:
+    compose_signed = signing_composer(ed25519_key().signer)
+
+    async def main(port: int) -> None:
+        settings = SmtpSettings("127.0.0.1", port, tls="never")
+        for _ in range(2):
+            road = SmtpTransport(settings, compose=compose_signed)
+            await send(road, letter())
+            await road.aclose()
+
+    with ScriptedServer() as server:
+        asyncio.run(main(server.port))
+    first, second = (message.content for message in server.messages)
+    assert first == second == compose_signed(letter())

@@ -17,6 +17,7 @@ from flask_outbox.transports.smtp_protocol import (
     mend,
     to_wire,
 )
+from flask_outbox.transports.smtp_sasl import Credentials, External, Login, Plain
 from flask_outbox.transports.smtp_states import STEPS, Command, State
 
 from .conversing import ENVELOPE, GREETING, hear, opened
@@ -98,6 +99,19 @@ def test_dsn_options_are_for_servers_with_dsn() -> None:
     assert opened("PIPELINING").envelope(envelope) == without
 
 
+def test_options_that_nobody_announced_are_left_out_and_named() -> None:
+    envelope = Envelope(
+        "",
+        ("a@example.net",),
+        size=7,
+        mail_options=("RET=HDRS", "SMTPUTF8", "body=8BITMIME", "X=1"),
+        rcpt_options=("notify=never",),
+    )
+    protocol = opened("SIZE", "SMTPUTF8")
+    assert protocol.left_out(envelope) == ["RET=HDRS", "body=8BITMIME", "notify=never"]
+    assert protocol.mail(envelope) == b"MAIL FROM:<> SIZE=7 SMTPUTF8 X=1\r\n"
+
+
 def test_replies_are_matched_to_commands_in_their_order() -> None:
     protocol = opened("PIPELINING")
     protocol.envelope(ENVELOPE)
@@ -159,6 +173,13 @@ def test_nothing_goes_ahead_without_pipelining() -> None:
     protocol.mail(ENVELOPE)
     with pytest.raises(RuntimeError, match="RCPT ahead of a reply, without PIPELINING"):
         protocol.rcpt(ENVELOPE, "a@example.net")
+
+
+def test_nothing_goes_ahead_of_the_reply_to_a_login() -> None:
+    protocol = opened("PIPELINING", "AUTH LOGIN")
+    protocol.auth("LOGIN", Login(Credentials("me", "secret")))
+    with pytest.raises(RuntimeError):
+        protocol.send(Command.QUIT)
 
 
 def test_the_content_waits_for_354() -> None:
@@ -284,34 +305,50 @@ def test_a_content_ends_once_and_arrives_as_it_was(pieces: list[bytes]) -> None:
 # -- AUTH --------------------------------------------------------------------------------------------------------------
 
 
-def test_plain_goes_with_the_command() -> None:
-    said = opened("AUTH PLAIN").auth("PLAIN", "me", "sécret")
+def test_the_first_word_goes_with_the_command() -> None:
+    said = opened("AUTH PLAIN").auth("PLAIN", Plain(Credentials("me", "sécret")))
     assert base64.b64decode(said.removeprefix(b"AUTH PLAIN ")).decode() == "\0me\0sécret"
 
 
-def test_plain_waits_for_the_challenge_where_the_line_would_be_too_long() -> None:
-    protocol = opened("AUTH PLAIN")
-    assert protocol.auth("PLAIN", "me", "x" * 400) == b"AUTH PLAIN\r\n"
+def test_the_first_word_waits_for_a_challenge_where_the_line_would_be_too_long() -> None:
+    protocol, plain = opened("AUTH PLAIN"), Plain(Credentials("me", "x" * 400))
+    assert protocol.auth("PLAIN", plain) == b"AUTH PLAIN\r\n"
     assert hear(protocol, b"334 \r\n") == [("AUTH", 334)]
-    assert base64.b64decode(protocol.respond()) == b"\0me\0" + b"x" * 400
+    assert base64.b64decode(protocol.respond(plain.respond(""))) == b"\0me\0" + b"x" * 400
 
 
-def test_login_answers_two_challenges() -> None:
-    protocol = opened("AUTH LOGIN")
-    assert protocol.auth("LOGIN", "me", "secret") == b"AUTH LOGIN\r\n"
+def test_an_empty_first_word_is_an_equals_sign() -> None:
+    said = opened("AUTH EXTERNAL").auth("EXTERNAL", External(Credentials()))
+    assert said == b"AUTH EXTERNAL =\r\n"
+
+
+def test_answers_follow_challenges_until_the_login_stands() -> None:
+    protocol, login = opened("AUTH LOGIN"), Login(Credentials("me", "secret"))
+    assert protocol.auth("LOGIN", login) == b"AUTH LOGIN\r\n"
     hear(protocol, b"334 VXNlcm5hbWU6\r\n")
-    assert protocol.respond() == base64.b64encode(b"me") + b"\r\n"
+    assert protocol.respond(login.respond("VXNlcm5hbWU6")) == base64.b64encode(b"me") + b"\r\n"
     hear(protocol, b"334 UGFzc3dvcmQ6\r\n")
-    assert protocol.respond() == base64.b64encode(b"secret") + b"\r\n"
+    assert protocol.respond(b"") == b"\r\n"
     assert hear(protocol, b"235 2.7.0 Welcome\r\n") == [("RESPONSE", 235)]
     assert protocol.state is State.READY
 
 
-def test_a_challenge_too_many_is_cancelled() -> None:
+def test_what_was_said_to_log_in_is_remembered_as_secret() -> None:
     protocol = opened("AUTH PLAIN")
-    protocol.auth("PLAIN", "me", "secret")
+    said = protocol.auth("PLAIN", Plain(Credentials("me", "secret")))
+    hear(protocol, b"334 \r\n")
+    more = protocol.respond(b"more")
+    assert [f"AUTH PLAIN {protocol.secrets[0]}", protocol.secrets[1]] == [
+        said.decode().rstrip(),
+        more.decode().rstrip(),
+    ]
+
+
+def test_no_challenge_follows_giving_up() -> None:
+    protocol = opened("AUTH PLAIN")
+    protocol.auth("PLAIN", Plain(Credentials("me", "secret")))
     hear(protocol, b"334 and?\r\n")
-    assert protocol.respond() == b"*\r\n"
+    assert protocol.send(Command.CANCEL, "*") == b"*\r\n"
     with pytest.raises(ProtocolError):
         hear(protocol, b"334 and?\r\n")
 

@@ -22,6 +22,7 @@ from ..mail.letter import Letter
 from ..rules.outcomes import Report
 from .courier import Courier, TransportFactory, Unconditional
 from .loop import LoopThread
+from .threads import ThreadSends
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -66,6 +67,7 @@ class Process:
         self._worker: Worker | None = None
         self._working: Future[None] | None = None
         self._exit_registered = False
+        self.sends = ThreadSends()
         #: Whether this process has served a request; a script has not.
         self.serves = False
 

@@ -17,7 +17,8 @@ class Receipt:
 
     :param id: the letter's id, for ``mail.get``.
     :param message_id: the Message-ID header, with angle brackets.
-    :param state: the delivery's state when ``send`` returned: ``"queued"``, ``"sent"``, ``"suppressed"``.
+    :param state: the delivery's state when ``send`` returned: ``"queued"``, ``"sent"``, ``"held"``,
+        ``"suppressed"``.
     :param durable: whether the letter would survive a crash at this moment.
     """
 

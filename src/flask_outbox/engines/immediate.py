@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..delivery.courier import Watcher
 from ..delivery.process import Process
-from ..errors import DeliveryError
 from ..mail.letter import Letter, Terms
+from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.retry import settle
 from .base import Engine, Receipt
 
@@ -25,7 +25,8 @@ class ImmediateEngine(Engine):
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
         """Send each letter once.
 
-        :raises DeliveryError: a recipient did not get it; the report has one outcome each.
+        :raises DeliveryError: a recipient did not get it; the report has one outcome each. It is also what smtplib
+            would have raised.
         """
         return [self._send(letter, terms) for letter, terms in batch]
 
@@ -34,11 +35,18 @@ class ImmediateEngine(Engine):
         self._process.close()
 
     def _send(self, letter: Letter, terms: Terms) -> Receipt:
-        report = self._process.carry(letter, letter.envelope_to, terms.transport)
+        report = self._report(letter, terms)
         plan = settle(report)
         for watcher in self._watchers:
             watcher(letter, report, plan)
         if not report.all_accepted:
-            failed = [f"{to}: {outcome}" for to, outcome in report if not outcome.accepted]
-            raise DeliveryError("; ".join(failed), report)
+            from .smtplib_errors import delivery_error
+
+            raise delivery_error(letter, report)
         return Receipt(letter.id, letter.message_id, str(plan.state), durable=False)
+
+    def _report(self, letter: Letter, terms: Terms) -> Report:
+        if terms.hold:  # nothing is stored here that could wait for a person
+            refusal = Outcome(Kind.REFUSED, Scope.MESSAGE, text=terms.hold)
+            return Report.of(letter.envelope_to, refusal)
+        return self._process.carry(letter, letter.envelope_to, terms.transport)

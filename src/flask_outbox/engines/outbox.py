@@ -55,7 +55,8 @@ class OutboxEngine(Engine):
         if self._bell is not None:
             self._bell.ring()
         return [
-            self._receipt(letter, stored) for (letter, _), stored in zip(batch, ids, strict=True)
+            self._receipt(letter, terms, stored)
+            for (letter, terms), stored in zip(batch, ids, strict=True)
         ]
 
     def _warn_once(self) -> None:
@@ -64,8 +65,11 @@ class OutboxEngine(Engine):
             if warning := self._store.warning():
                 logger.warning(warning)
 
-    def _receipt(self, letter: Letter, stored: str) -> Receipt:
+    def _receipt(self, letter: Letter, terms: Terms, stored: str) -> Receipt:
         if stored == letter.id:
+            if terms.hold:
+                logger.warning("letter %s is held: %s", letter.id, terms.hold)
+                return Receipt(letter.id, letter.message_id, "held", durable=True)
             self._announce(letter)
             return Receipt(letter.id, letter.message_id, "queued", durable=True)
         first = self._find(stored)

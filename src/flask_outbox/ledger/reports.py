@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from ..errors import OutboxError
 from ..mail.letter import Letter
-from ..rules.states import RecipientState, shown
+from ..rules.states import RecipientState, State, shown
 from . import queries
 from .claims import UNREADABLE, Lane, agenda
 from .rows import document, millis, seconds
@@ -202,12 +202,15 @@ class Reports:
                 tuple(_worker(row) for row in connection.execute(queries.workers(), asked)),
             )
 
-    def due_count(self) -> int:
-        """How many messages are due at this moment."""
+    def left(self) -> int:
+        """How many messages are still to be sent, but for those that were not yet due for a first try."""
         now = time.time()
+        asked = {"env": self._env, "now": millis(now)}
         with self._database.snapshot() as connection:
-            due = [lane for lane in self._lanes(connection, now) if lane.due <= now]
-            return sum(self._waiting(connection, lane, now) for lane in due)
+            rows = connection.execute(queries.live_counts(), asked).all()
+        return sum(
+            row.number for row in rows if row.tried or row.state == State.SENDING or not row.later
+        )
 
     def _lanes(self, connection: Connection, now: float) -> Sequence[Lane]:
         return agenda(connection, statements_for(connection.dialect), self._env, now)

@@ -81,9 +81,7 @@ class _Sends(Compiled):
 
     @compiled
     def insert_delivery(self) -> ClauseElement:
-        columns = (
-            "letter_id part env state transport lane priority due expires guarantee size created"
-        )
+        columns = "letter_id part env state reason transport lane priority due expires guarantee size created"
         return _insert(delivery, columns)
 
     @compiled

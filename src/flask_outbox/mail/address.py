@@ -1,8 +1,9 @@
 """Addresses: the forms people write, parsed once and kept as pairs.
 
-Read are ``a@b.org``, ``Name <a@b.org>``, ``"Last, First" <a@b.org>`` and the pair ``("Name", "a@b.org")``. In the
-forms with angle brackets the name may hold commas, dots and brackets without quotes, as people write it, and
-RFC 2047 encoded words, as :func:`email.utils.formataddr` writes it; a pair's name is taken as it stands.
+Read are ``a@b.org``, ``Name <a@b.org>``, ``"Last, First" <a@b.org>``, ``a@b.org (Name)`` and the pair
+``("Name", "a@b.org")``. In the forms with angle brackets the name may hold commas, dots and brackets without quotes,
+as people write it, and RFC 2047 encoded words, as :func:`email.utils.formataddr` writes it; a pair's name is taken as
+it stands. Comments elsewhere, groups, routes and spaces around dots are in no address that people write: refused.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 
 _plain = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*@{_HOST}")
+# What nearly all names are: words without quotes.
+_named = re.compile(rf"([{_ATEXT}.]+(?: [{_ATEXT}.]+)*) <([^<>]+)>")
 _local = re.compile(rf"[{_ATEXT}\x80-\U0010ffff]+(?:\.[{_ATEXT}\x80-\U0010ffff]+)*|{_QUOTED}")
-_domain = re.compile(rf"{_HOST}|\[[!-Z^-~]+\]")
+_domain = re.compile(rf"{_HOST}|\[(?:IPv6:)?[0-9A-Fa-f:.]+\]")
 _angled = re.compile(rf'((?:{_QUOTED}|[^"<>])*)<((?:{_QUOTED}|[^"<>])*)>')
+# The form of before 1982, which mail programs still show: a@b.org (Name).
+_commented = re.compile(r'([^\s"<>()@]+@[^\s"<>()@]+) *\(([^()\\]*)\)')
 _quoted = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _odd_dots = re.compile(r"\.[.@]|(?:^|<)\.")
+_spaces = re.compile(" +")
 _several = re.compile(r"@[^,;]*[,;]")
 
 
@@ -68,16 +74,49 @@ def parse_address(value: Written, field: str) -> Address:
     :raises BadHeaderError: it holds a line break or another control character.
     :raises AddressError: it is no address; a list or a group in one string is none either.
     """
-    if isinstance(value, Address):
-        value = (value.name, value.addr)
-    if isinstance(value, tuple | list):
+    if type(value) is str:
+        if _is_plain(value):
+            return Address(value)
+        named = _named.fullmatch(value) if len(value) <= _WRITTEN_MAX else None
+        if named is not None and "=?" not in named[1] and _is_plain(named[2]):
+            return Address(named[2], named[1])
+    elif isinstance(value, Address):
+        return _from_pair((value.name, value.addr), field)
+    elif isinstance(value, tuple | list):
         return _from_pair(value, field)
-    text = one_line(value, field)
-    if len(text) <= _ADDR_MAX and _plain.fullmatch(text) and text.index("@") <= _LOCAL_MAX:
-        return Address(text)
-    text = text.strip()
+    return _from_text(one_line(value, field).strip(), field)
+
+
+def listed(value: str | Iterable[Written] | Written | None) -> list[Written]:
+    """The addresses of a field that holds many: a list as it stands, and one address as a list of one.
+
+    A tuple is several addresses, never a name and an address: a name that looks like an address would get the mail.
+    """
+    if not value:
+        return []
+    if isinstance(value, list):
+        return value
+    # Strings by their method, because lazy strings can be iterated like a list.
+    if isinstance(value, Address) or hasattr(value, "encode"):
+        return [cast("Written", value)]
+    return list(value)
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        len(text) <= _ADDR_MAX
+        and _plain.fullmatch(text) is not None
+        and "=?" not in text
+        and text.index("@") <= _LOCAL_MAX
+    )
+
+
+def _from_text(text: str, field: str) -> Address:
     if len(text) > _WRITTEN_MAX:
         raise _too_long(text, field)
+    commented = _commented.fullmatch(text)
+    if commented is not None:
+        return Address(_addr_spec(commented[1], text, field), _display_name(commented[2], field))
     angled = _angled.fullmatch(text)
     if angled is None:
         return Address(_addr_spec(text, text, field))
@@ -87,32 +126,16 @@ def parse_address(value: Written, field: str) -> Address:
     return Address(_addr_spec(spec.strip(), text, field), _display_name(name.strip(), field))
 
 
-def listed(value: str | Iterable[Written] | Written | None) -> list[Written]:
-    """The addresses of a field that holds many: a list as it stands, and one address as a list of one."""
-    if not value:
-        return []
-    if isinstance(value, list):
-        return value
-    # Strings by their method, because lazy strings can be iterated like a list.
-    if isinstance(value, Address) or hasattr(value, "encode") or _is_pair(value):
-        return [cast("Written", value)]
-    return list(value)
-
-
-def _is_pair(value: object) -> bool:
-    """Whether it is a name and an address rather than two addresses."""
-    if not isinstance(value, tuple) or len(value) != 2:
-        return False
-    return not isinstance(value[0], Address | tuple) and "@" not in str(value[0])
-
-
 def _from_pair(pair: tuple[object, ...] | list[object], field: str) -> Address:
     if len(pair) != 2:
         raise AddressError(
             f"{field}: {_shown(pair)} is not a pair; write ('Name', 'name@example.org').",
             field=field,
         )
-    name, addr = one_line(pair[0] or "", field).strip(), one_line(pair[1], field).strip()
+    name, addr = one_line(pair[0] or "", field).strip(), pair[1]
+    if type(addr) is str and _is_plain(addr):
+        return Address(addr, name)
+    addr = one_line(addr, field).strip()
     if len(addr) > _WRITTEN_MAX:
         raise _too_long(addr, field)
     if "@" in name and "@" not in addr:
@@ -131,7 +154,10 @@ def _addr_spec(spec: str, text: str, field: str) -> str:
     local, _, domain = spec.rpartition("@")
     if not domain.isascii():
         domain = _idna(domain, text, field)
-    if not (_local.fullmatch(local) and _domain.fullmatch(domain)):
+    # RFC 2047 5 bans encoded words here, and some readers decode them all the same.
+    if ("=?" in local and "?=" in local) or not (
+        _local.fullmatch(local) and _domain.fullmatch(domain)
+    ):
         raise _refusal(text, field)
     if not local.isprintable():
         raise AddressError(
@@ -162,10 +188,9 @@ def _idna(domain: str, text: str, field: str) -> str:
 def _display_name(phrase: str, field: str) -> str:
     if '"' in phrase:
         return _quoted.sub(lambda found: re.sub(r"\\(.)", r"\1", found[1]), phrase).strip()
-    if "=?" in phrase:
-        # What the words hide is checked like what stands there in the clear.
-        phrase = one_line(_decoded(phrase), field)
-    return " ".join(phrase.split())
+    phrase = _spaces.sub(" ", phrase)
+    # What encoded words hide is checked like what stands there in the clear.
+    return one_line(_decoded(phrase), field).strip() if "=?" in phrase else phrase
 
 
 def _decoded(phrase: str) -> str:
@@ -182,9 +207,9 @@ def _refusal(text: str, field: str) -> AddressError:
     bare = _quoted.sub("", text)
     if not text:
         cure = "write 'name@example.org', or leave the field out"
-    elif bare.endswith(";") or re.search(r":.*;", bare):
+    elif re.search(r":.*;", bare):
         cure = "groups are not mailed; give a list of their addresses"
-    elif bare.count("@") > 1 and _several.search(bare):
+    elif bare.endswith((",", ";")) or (bare.count("@") > 1 and _several.search(bare)):
         cure = "give several addresses as a list, ['a@example.org', 'b@example.org']"
     elif _odd_dots.search(bare):
         cure = "a part before the @ with such dots must be quoted, '\"a..b\"@example.org'"

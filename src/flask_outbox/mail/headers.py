@@ -25,6 +25,8 @@ _PARAMETER_MAX = 52
 # Words of RFC 5322 atoms, which need no quotes.
 _atoms = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]+)*")
 
+_encoded_run = re.compile(r"=\?utf-8\?[qb]\?[^?]*\?=(?:\s+=\?utf-8\?[qb]\?[^?]*\?=)*")
+
 
 def _escapes(safe: str, escape: str) -> dict[int, str]:
     """A table from octets, read as Latin-1, to what stands for them."""
@@ -52,8 +54,21 @@ def unstructured(name: str, text: str) -> str:
 
 
 def verbatim(name: str, value: str) -> str:
-    """A field whose ASCII value is kept as the caller wrote it, since it may have a grammar of its own."""
-    return folded(name, value.split(" ")) if value.isascii() else unstructured(name, value)
+    """A field whose value is kept as the caller wrote it, since it may have a grammar of its own.
+
+    Encoded are the words from the first to the last one beyond ASCII, so that ``Café <cafe.example.org>`` keeps what
+    stands in angle brackets.
+    """
+    words = value.split(" ")
+    if value.isascii():
+        return folded(name, words)
+    if "=?" in value:
+        return unstructured(name, value)
+    beyond = [position for position, word in enumerate(words) if not word.isascii()]
+    first, end = beyond[0], beyond[-1] + 1
+    room = _ENCODED_MAX if first else _LINE_MAX - 2 - len(name)
+    words[first:end] = _encoded_words(" ".join(words[first:end]), room)
+    return folded(name, words)
 
 
 def mailboxes(name: str, addresses: Iterable[Address]) -> str:
@@ -91,6 +106,20 @@ def parameterised(name: str, value: str, parameters: Iterable[tuple[str, str]]) 
             words[-1] += ";"
             words.append(word)
     return folded(name, words)
+
+
+def in_charset(fields: str, charset: str) -> str:
+    """Header fields with their encoded words in another charset than UTF-8, where it can write them."""
+    from email.header import Header, decode_header, make_header
+
+    def again(found: re.Match[str]) -> str:
+        text = str(make_header(decode_header(found[0])))
+        try:
+            return Header(text, charset, header_name="Reply-To").encode(linesep="\r\n")
+        except UnicodeError:
+            return found[0]
+
+    return _encoded_run.sub(again, fields)
 
 
 def folded(name: str, words: list[str]) -> str:

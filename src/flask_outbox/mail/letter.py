@@ -48,7 +48,7 @@ class Part:
         return hashlib.sha256(self.data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that it can keep its size
 class Letter:
     """A message sealed.
 
@@ -86,7 +86,7 @@ class Letter:
     charset: str = "utf-8"
     alternatives: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """About how many bytes the composed message has; exact enough for limits and budgets."""
         if self.raw is not None:
@@ -159,6 +159,7 @@ class Terms:
     :param expires: Unix seconds after which it must not go, or None.
     :param guarantee: ``"at_least_once"`` or ``"at_most_once"``.
     :param key: the caller's own name for this send, or None; see ``mail.send(key=…)``.
+    :param hold: why it is not to be sent until a person says so, or "".
     """
 
     transport: str = "default"
@@ -167,6 +168,7 @@ class Terms:
     expires: float | None = None
     guarantee: str = "at_least_once"
     key: str | None = None
+    hold: str = ""
 
 
 #: Each stored field with the value at which it is left out.

@@ -10,8 +10,9 @@
     │       └── what it names as cid:…
     └── the attachments
 
-Everything is sent in seven bits, so that no server on the way has to convert it. Lines end with CRLF, and dots at
-their beginning are the transport's business.
+Everything is sent in seven bits, so that no server on the way has to convert it; only a mail that is attached may not
+be encoded, and has the eight bits it came with. Lines end with CRLF, and dots at their beginning are the transport's
+business.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ from datetime import UTC, datetime
 from struct import Struct
 from typing import NamedTuple
 
-from .headers import mailboxes, parameterised, unstructured, verbatim
+from .headers import in_charset, mailboxes, parameterised, unstructured, verbatim
 from .letter import Letter, Part
 
 # RFC 5322 2.1.1, without the CRLF.
 _TEXT_LINE_MAX = 998
+
+# Base64 is written in lines of 76 characters (RFC 2045 6.8), which Struct cuts more quickly than slicing does.
+_BLOCK_LINES = 128
+_BLOCK = _BLOCK_LINES * 57
+_cut_block = Struct("76s" * _BLOCK_LINES).unpack
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -42,16 +48,23 @@ class _Entity(NamedTuple):
 
     header: str
     content: list[bytes]
+    eight_bit: bool = False
 
 
 def compose(letter: Letter) -> bytes:
     """The message in the form of RFC 5322, ready for the DATA command but for the dots."""
     if letter.raw is not None:
-        return letter.raw
+        raw = _with_crlf(letter.raw)
+        return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
     entity = _message(letter)
     head = f"{_fields(letter)}{entity.header}"
     end = () if entity.content[-1].endswith(b"\r\n") else (b"",)
     return b"\r\n".join([head.encode(), *entity.content, *end])
+
+
+def around(letter: Letter, entity: bytes) -> bytes:
+    """The letter's header before content that comes ready-made."""
+    return _fields(letter).encode() + entity
 
 
 def needs_smtputf8(letter: Letter, to: Iterable[str]) -> bool:
@@ -84,7 +97,8 @@ def _fields(letter: Letter) -> str:
         f"Date: {_date(letter.date)}\r\nMessage-ID: {letter.message_id}\r\nMIME-Version: 1.0\r\n"
     )
     fields.extend(verbatim(name, value) for name, value in letter.headers)
-    return "".join(fields)
+    head = "".join(fields)
+    return head if letter.charset in ("utf-8", "us-ascii") else in_charset(head, letter.charset)
 
 
 def _date(seconds: int) -> str:
@@ -100,8 +114,7 @@ def _message(letter: Letter) -> _Entity:
     related: list[Part] = []
     attached: list[Part] = []
     for part in letter.attachments:
-        shown = part.content_id and letter.html and f"cid:{part.content_id}" in letter.html
-        (related if shown else attached).append(part)
+        (related if _is_shown(part, letter.html) else attached).append(part)
     versions = _versions(letter, related)
     if not versions and not attached:
         versions = [_text("plain", "", letter)]
@@ -109,6 +122,14 @@ def _message(letter: Letter) -> _Entity:
     if not attached:
         return body[0]
     return _multipart("mixed", [*body, *(_attachment(part, letter) for part in attached)], letter)
+
+
+def _is_shown(part: Part, html: str | None) -> bool:
+    """Whether the HTML names it by a URL of RFC 2392, where the @ may be written in percent."""
+    if not (part.content_id and html):
+        return False
+    url = f"cid:{part.content_id}"
+    return url in html or url.replace("@", "%40") in html
 
 
 def _versions(letter: Letter, related: list[Part]) -> list[_Entity]:
@@ -127,22 +148,25 @@ def _versions(letter: Letter, related: list[Part]) -> list[_Entity]:
 def _multipart(
     subtype: str, entities: list[_Entity], letter: Letter, parameters: str = ""
 ) -> _Entity:
-    # No boundary begins with another. Base64 and quoted-printable never hold "=_"; see _seven_bit for the rest.
+    # No boundary begins with another. Base64 and quoted-printable never hold "=_"; see _can_stand for the rest.
     boundary = f"=_{subtype}_{letter.id}"
     content = []
     for entity in entities:
         content.append(f"--{boundary}\r\n{entity.header}".encode())
         content.extend(entity.content)
     content.append(f"--{boundary}--".encode())
-    return _Entity(
-        f'Content-Type: multipart/{subtype}{parameters};\r\n boundary="{boundary}"\r\n', content
-    )
+    header = f'Content-Type: multipart/{subtype}{parameters};\r\n boundary="{boundary}"\r\n'
+    eight_bit = any(entity.eight_bit for entity in entities)
+    if eight_bit:
+        # RFC 2045 6.4: what holds eight bits says so.
+        header += "Content-Transfer-Encoding: 8bit\r\n"
+    return _Entity(header, content, eight_bit)
 
 
 def _text(subtype: str, text: str, letter: Letter) -> _Entity:
     lines = _line_ends.sub("\r\n", text) if "\r" in text else text.replace("\n", "\r\n")
     data = lines.encode(letter.charset)
-    if _seven_bit(data, letter):
+    if data.isascii() and _can_stand(data, letter):
         encoding = "7bit"
     else:
         encoding, data = _shorter(data)
@@ -152,14 +176,12 @@ def _text(subtype: str, text: str, letter: Letter) -> _Entity:
 
 def _attachment(part: Part, letter: Letter) -> _Entity:
     content_type, parameters = part.content_type, part.parameters
-    encoding, data = "base64", part.data
+    encoding, content = "base64", None
     if content_type.startswith(("message/", "multipart/")):
-        # RFC 2046 5.2.1 allows no encoding here: what would need one travels as a file.
-        data = _line_ends_of(data)
-        if content_type.startswith("message/") and _seven_bit(data, letter):
-            encoding = "7bit"
-        else:
-            content_type, parameters, data = "application/octet-stream", (), part.data
+        # RFC 2045 6.4 allows no encoding here: what would need one travels as a file.
+        encoding, content = _attached_mail(part, letter)
+        if content is None:
+            content_type, parameters = "application/octet-stream", ()
     filename = [("filename", part.filename)] if part.filename else []
     header = [
         parameterised("Content-Type", content_type, parameters),
@@ -169,17 +191,24 @@ def _attachment(part: Part, letter: Letter) -> _Entity:
     if part.content_id:
         header.append(f"Content-ID: <{part.content_id}>\r\n")
     header.extend(verbatim(name, value) for name, value in part.headers)
-    return _Entity("".join(header), [data] if encoding == "7bit" else _base64(data))
+    lines = _base64(part.data) if content is None else [content]
+    return _Entity("".join(header), lines, encoding == "8bit")
 
 
-def _seven_bit(data: bytes, letter: Letter) -> bool:
-    """Whether it can travel as it stands. What holds the letter's id cannot, since it could hold a boundary."""
-    return (
-        data.isascii()
-        and b"\0" not in data
-        and letter.id.encode() not in data
-        and _short_lines(data)
-    )
+def _attached_mail(part: Part, letter: Letter) -> tuple[str, bytes | None]:
+    """The encoding and content of a message/… or multipart/… part; base64 and None where it cannot stand as it is."""
+    data = _with_crlf(part.data)
+    if part.content_type.startswith("message/") and _can_stand(data, letter):
+        if data.isascii():
+            return "7bit", data
+        if part.content_type == "message/rfc822" and data.partition(b"\r\n\r\n")[0].isascii():
+            return "8bit", data
+    return "base64", None
+
+
+def _can_stand(data: bytes, letter: Letter) -> bool:
+    """Whether it can travel as it is. What holds the letter's id cannot, since it could hold a boundary."""
+    return b"\0" not in data and letter.id.encode() not in data and _short_lines(data)
 
 
 def _short_lines(data: bytes) -> bool:
@@ -214,12 +243,18 @@ def _quoted_printable(data: bytes) -> bytes:
 
 
 def _base64(data: bytes) -> list[bytes]:
-    """The lines. Struct cuts them more than twice as fast as slicing."""
-    encoded = b2a_base64(data, newline=False)
-    full, rest = divmod(len(encoded), 76)
-    last = f"{rest}s" if rest or not full else ""
-    return list(Struct("76s" * full + last).unpack(encoded))
+    """Blocks of lines. One is done before the next is begun, since more than a block does not stay in the cache."""
+    whole = len(data) - len(data) % _BLOCK
+    blocks = [
+        b"\r\n".join(_cut_block(b2a_base64(data[start : start + _BLOCK], newline=False)))
+        for start in range(0, whole, _BLOCK)
+    ]
+    if whole < len(data) or not data:
+        encoded = b2a_base64(data[whole:], newline=False)
+        lines = [encoded[start : start + 76] for start in range(0, len(encoded), 76)]
+        blocks.append(b"\r\n".join(lines))
+    return blocks
 
 
-def _line_ends_of(data: bytes) -> bytes:
+def _with_crlf(data: bytes) -> bytes:
     return re.sub(rb"\r\n?|\n", b"\r\n", data)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ..errors import MessageError
+from ..errors import BadHeaderError, MessageError
 from .letter import Part
-from .message import Attachment
-from .strings import Pairs, header_pairs, one_line, plain_text
+from .message import Attachment, is_lazy
+from .strings import Pairs, check_encoded_words, header_pairs, one_line, plain_text
 
 _FIELD = "attachments"
 
@@ -23,7 +23,10 @@ _PARAMETER = rf';\s*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")\s*'
 _word = re.compile(_WORD)
 _parameter = re.compile(_PARAMETER)
 _media_type = re.compile(rf"({_WORD}/{_WORD})\s*((?:{_PARAMETER})*);?\s*")
-_content_id = re.compile(r"<?([^<>\s]+)>?")
+# Words that look encoded (RFC 2047 5 bans them here) would be decoded by some readers.
+_content_id = re.compile(r"<?((?:(?!=\?)[^<>\s])+)>?")
+# The controls of strings.py in the percent-encoding of RFC 2231.
+_hidden = re.compile("%(?:[01][0-9A-F]|7F|C2%85|E2%80%A[89])", re.IGNORECASE)
 _spaces = re.compile(r"\s+")
 
 
@@ -32,9 +35,14 @@ def seal_part(attachment: Attachment, *, ascii_name: bool) -> Part:
 
     :param ascii_name: bring the file's name down to ASCII.
     """
+    if not hasattr(attachment, "content_type"):
+        raise MessageError(
+            f"{_FIELD}: a {type(attachment).__name__} is no Attachment; message.attach(…) makes one.",
+            field=_FIELD,
+        )
     content_type, parameters = media_type(attachment.content_type, _FIELD)
     data = attachment.data
-    if isinstance(data, str):
+    if isinstance(data, str) or is_lazy(data):
         data, parameters = _encoded(data, content_type, parameters)
     elif not isinstance(data, bytes | bytearray | memoryview):
         raise MessageError(
@@ -64,10 +72,16 @@ def media_type(given: str, field: str) -> tuple[str, Pairs]:
         (name, word or re.sub(r"\\(.)", r"\1", quoted))
         for name, word, quoted in _parameter.findall(found[2])
     )
+    check_encoded_words(text, field)
+    if _hidden.search("".join(value for name, value in parameters if "*" in name)):
+        raise BadHeaderError(
+            f"{field}: a parameter of {text[:100]!r} hides a control character; take it out.",
+            field=field,
+        )
     return found[1].lower(), parameters
 
 
-def _encoded(text: str, content_type: str, parameters: Pairs) -> tuple[bytes, Pairs]:
+def _encoded(text: object, content_type: str, parameters: Pairs) -> tuple[bytes, Pairs]:
     charset = next((value for name, value in parameters if name.lower() == "charset"), "")
     if not charset and content_type.startswith("text/"):
         parameters = (*parameters, ("charset", "utf-8"))

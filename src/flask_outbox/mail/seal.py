@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..errors import MessageError, MessageTooLargeError, NoRecipientsError, NoSenderError
 from .address import Address, Written, listed, parse_address
+from .extra_headers import addresses_in, made_twice, seal_headers, seconds_of
 from .letter import Letter, Part
 from .message import Message
-from .parts import media_type, seal_part
-from .strings import WORD_MAX, Pairs, header_pairs, one_line, plain_text
-
-#: The headers that a message's fields make, with the field to use instead.
-_MADE = {
-    "from": "sender",
-    "to": "recipients",
-    "cc": "cc",
-    "bcc": "bcc",
-    "subject": "subject",
-    "mime-version": "",
-    "content-type": "charset",
-    "content-transfer-encoding": "",
-}
-#: Those that may take the place of ours.
-_OWN = frozenset({"message-id", "date", "reply-to"})
+from .parts import seal_part
+from .strings import WORD_MAX, one_line, plain_text
+from .versions import seal_charset, seal_versions
 
 _YEAR_10000 = 253_402_300_800
-_charset_name = re.compile(r"[A-Za-z0-9.:_\-]+")
-_msg_id = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
+# No comment, and nothing that looks like an encoded word (RFC 2047 5), which some readers would decode.
+_msg_id = re.compile(r'<(?!.*=\?)[^<>@(),:;"\\\s]+@[^<>@(),;"\\\s]+>')
 _esmtp_parameter = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*(?:=[!-<>-~]+)?")  # RFC 5321 4.1.2
 # A folded line end, with something to read before and after it.
 _fold = re.compile(r"(\S[ \t]*)\r\n(?=[ \t]+\S)")
@@ -62,20 +49,22 @@ def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Le
     :raises MessageError: it cannot be mailed as it is; ``field`` says what is at fault.
     """
     sender = _sender(message, defaults)
-    to, cc, bcc = (_mailboxes(getattr(message, name), name) for name in ("recipients", "cc", "bcc"))
-    envelope_to = _once((*to, *cc, *bcc))
-    if not envelope_to:
+    to = _mailboxes(message.recipients, "recipients")
+    cc = _mailboxes(message.cc, "cc")
+    bcc = _mailboxes(message.bcc, "bcc")
+    everyone = _once((*to, *cc, *bcc))
+    if not everyone:
         raise NoRecipientsError(
             "The message has no recipients; give recipients, cc or bcc.", field="recipients"
         )
-    headers, own = _headers(message.extra_headers)
-    text, html, alternatives = _texts(message)
+    headers, own = seal_headers(message)
+    versions = text, html, alternatives = seal_versions(message)
     letter = Letter(
         id=id,
         message_id=_message_id(message, own) or f"<{id}@{defaults.domain or sender.domain}>",
         date=_date(message, own, now),
         envelope_from=_envelope_from(message, sender, defaults),
-        envelope_to=tuple(address.addr for address in envelope_to),
+        envelope_to=tuple([address.addr for address in everyone]),
         sender=sender,
         subject=_subject(message.subject),
         to=to,
@@ -87,14 +76,24 @@ def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Le
         headers=headers,
         mail_options=_options(message.mail_options, "mail_options"),
         rcpt_options=_options(message.rcpt_options, "rcpt_options"),
-        tags=tuple(one_line(tag, "tags") for tag in message.tags),
+        tags=tuple([one_line(tag, "tags") for tag in message.tags]),
         metadata=_metadata(message),
-        charset=_charset(message.charset, text, html, alternatives),
+        charset=seal_charset(message.charset, versions),
         alternatives=alternatives,
     )
+    if message.entity is not None:
+        letter = _with_entity(letter, message)
     if letter.size > defaults.max_size:
         raise _too_large(letter, defaults)
     return letter
+
+
+def _with_entity(letter: Letter, message: Message) -> Letter:
+    # Loaded here: most processes never need it.
+    from .entity import seal_entity
+    from .mime import around
+
+    return replace(letter, raw=around(letter, seal_entity(message, message.entity)))
 
 
 def _too_large(letter: Letter, defaults: SealDefaults) -> MessageTooLargeError:
@@ -117,11 +116,13 @@ def _sender(message: Message, defaults: SealDefaults) -> Address:
 
 
 def _mailboxes(written: Iterable[Written] | Written | None, field: str) -> tuple[Address, ...]:
-    return _once(parse_address(one, field) for one in listed(written))
+    return _once([parse_address(one, field) for one in listed(written)]) if written else ()
 
 
-def _once(addresses: Iterable[Address]) -> tuple[Address, ...]:
+def _once(addresses: Sequence[Address]) -> tuple[Address, ...]:
     """Each mailbox at its first place. Only the domain is the same in capitals (RFC 5321 2.4)."""
+    if len(addresses) < 2:
+        return tuple(addresses)
     found: dict[str, Address] = {}
     for address in addresses:
         local, _, domain = address.addr.rpartition("@")
@@ -142,8 +143,8 @@ def _reply_to(
     given = message.reply_to
     if "reply-to" in own:
         if given:
-            raise _made_twice("Reply-To", "reply_to")
-        return (parse_address(own["reply-to"], "extra_headers"),)
+            raise made_twice("Reply-To", "reply_to")
+        return _once(addresses_in(own["reply-to"]))
     if not given:
         return defaults.reply_to
     return _mailboxes([given] if isinstance(given, tuple) else given, "reply_to")
@@ -160,7 +161,7 @@ def _subject(given: object) -> str:
 
 def _message_id(message: Message, own: Mapping[str, str]) -> str | None:
     field = "extra_headers" if "message-id" in own else "msgId"
-    given = own.get("message-id") or message.msgId
+    given = own.get("message-id") or message.own_id
     if not given:
         return None
     bare = one_line(given, field).strip()
@@ -174,9 +175,11 @@ def _message_id(message: Message, own: Mapping[str, str]) -> str | None:
 
 
 def _date(message: Message, own: Mapping[str, str], now: float) -> int:
+    if message.date is None and not own:
+        return int(now)
     field = "extra_headers" if "date" in own else "date"
     try:
-        given = _seconds(own["date"]) if "date" in own else message.date
+        given = seconds_of(own["date"]) if "date" in own else message.date
         date = float(now if given is None else given)
     except (TypeError, ValueError):
         date = -1.0
@@ -187,100 +190,11 @@ def _date(message: Message, own: Mapping[str, str], now: float) -> int:
     return int(date)
 
 
-def _seconds(date: str) -> float:
-    from datetime import UTC
-    from email.utils import parsedate_to_datetime
-
-    parsed = parsedate_to_datetime(date)
-    # "-0000" is UTC of an unknown zone (RFC 5322 3.3).
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-
-
-def _headers(
-    given: Mapping[str, str] | Iterable[tuple[str, str]] | None,
-) -> tuple[Pairs, dict[str, str]]:
-    """The further headers, and apart from them those that take the place of ours, by their name in small."""
-    kept: list[tuple[str, str]] = []
-    own: dict[str, str] = {}
-    for name, value in header_pairs(given, "extra_headers"):
-        key = name.lower()
-        if key in _MADE:
-            raise _made_twice(name, _MADE[key])
-        if key in _OWN:
-            own[key] = value
-        else:
-            kept.append((name, value))
-    return tuple(kept), own
-
-
-def _made_twice(name: str, instead: str) -> MessageError:
-    cure = f"use Message({instead}=…)" if instead else "leave it out"
-    return MessageError(
-        f"extra_headers: {name!r} is made by the message itself; {cure}.", field="extra_headers"
-    )
-
-
-def _texts(message: Message) -> tuple[str | None, str | None, Pairs]:
-    """The text, the HTML and all versions besides the text, where there are more than these two."""
-    text = plain_text(message.body, "body") if message.body else None
-    versions = []
-    for subtype, content in message.alts.items():
-        field = "html" if subtype == "html" else "alts"
-        if content:
-            versions.append((_subtype(subtype), plain_text(content, field)))
-    html = dict(versions).get("html")
-    if html and not (text and text.strip()):
-        # Loaded here: most processes never need it, and it is slow to load.
-        from .text import text_from_html
-
-        text = text_from_html(html) or None
-    return text, html, () if len(versions) == (html is not None) else tuple(versions)
-
-
-def _subtype(given: str) -> str:
-    """A text subtype with its parameters, but for the charset, which is the letter's."""
-    content_type, parameters = media_type(f"text/{given.removeprefix('text/')}", "alts")
-    words = [content_type.removeprefix("text/")]
-    for name, value in parameters:
-        if name.lower() != "charset":
-            quoted = re.sub(r'(["\\])', r"\\\1", value)
-            words.append(f'{name}="{quoted}"')
-    return "; ".join(words)
-
-
-def _charset(given: str | None, text: str | None, html: str | None, alternatives: Pairs) -> str:
-    """The MIME label of the texts' charset. ASCII is UTF-8's, which does not fail at the first umlaut."""
-    if not given:
-        return "utf-8"
-    from email.charset import Charset
-
-    written = one_line(given, "charset").strip()
-    try:
-        if not _charset_name.fullmatch(written):
-            raise LookupError
-        label = Charset(written).input_charset or ""
-        if codecs.lookup(label).name in ("utf-8", "ascii"):
-            return "utf-8"
-        if "\r\n".encode(label) != b"\r\n":
-            raise LookupError
-        for content in (text or "", html or "", *(content for _, content in alternatives)):
-            content.encode(label)
-    except UnicodeError as error:
-        raise MessageError(
-            f"charset: {written} cannot write all of the text; leave the charset out for utf-8.",
-            field="charset",
-        ) from error
-    except LookupError:
-        raise MessageError(
-            f"charset: {written[:100]!r} is not a charset for mail; leave it out for utf-8.",
-            field="charset",
-        ) from None
-    return label
-
-
 def _parts(message: Message, defaults: SealDefaults) -> tuple[Part, ...]:
     ascii_name = defaults.ascii_attachments
-    return tuple(seal_part(attachment, ascii_name=ascii_name) for attachment in message.attachments)
+    return tuple(
+        [seal_part(attachment, ascii_name=ascii_name) for attachment in message.attachments]
+    )
 
 
 def _metadata(message: Message) -> dict[str, str]:
@@ -289,8 +203,10 @@ def _metadata(message: Message) -> dict[str, str]:
 
 
 def _options(given: Iterable[str] | None, field: str) -> tuple[str, ...]:
+    if not given:
+        return ()
     options = tuple(
-        one_line(option, field) for option in ([given] if isinstance(given, str) else given or ())
+        [one_line(option, field) for option in ([given] if isinstance(given, str) else given)]
     )
     for option in options:
         if not _esmtp_parameter.fullmatch(option):

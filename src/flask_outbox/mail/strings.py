@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64, a2b_qp
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -19,6 +20,8 @@ _NAME_MAX = 76
 _header_name = re.compile("[!-9;-~]+")  # RFC 5322 3.6.8
 # All that some reader of headers takes for the end of a line or of the string, and the other C0 controls.
 _controls = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+# As loosely as readers take RFC 2047: anywhere in the text, spaces within.
+_encoded_word = re.compile(r"=\?([^?]*)\?([BbQq])\?([^?]*)\?=")
 
 
 def plain_text(value: object, field: str) -> str:
@@ -28,13 +31,15 @@ def plain_text(value: object, field: str) -> str:
     :param field: the message's field, for the error.
     :raises MessageError: bytes, None, or half a surrogate pair.
     """
+    if type(value) is str and value.isascii():
+        return value
     if value is None or isinstance(value, bytes | bytearray | memoryview):
         raise MessageError(
             f"{field}: text is needed here, not {type(value).__name__}.", field=field
         )
     # Not the subclass: Markup would escape what is later joined to it.
     text = value if type(value) is str else str.__str__(str(value))
-    if not text.isascii() and not _encodable(text):
+    if not _encodable(text):
         raise MessageError(
             f"{field}: holds half a surrogate pair, which no charset can carry; "
             "decode the text without errors='surrogateescape'.",
@@ -48,10 +53,9 @@ def one_line(value: object, field: str) -> str:
 
     :raises BadHeaderError: it holds a line break, NUL or another control character.
     """
-    text = plain_text(value, field)
-    if text.isprintable():
-        return text
-    text = text.replace("\t", " ")
+    if type(value) is str and value.isprintable():
+        return value
+    text = plain_text(value, field).replace("\t", " ")
     found = _controls.search(text)
     if found:
         raise BadHeaderError(
@@ -69,6 +73,8 @@ def header_pairs(given: Mapping[str, str] | Iterable[tuple[str, str]] | None, fi
     pairs = []
     for written, content in given.items() if isinstance(given, Mapping) else given:
         name, value = one_line(written, field), one_line(content, field).strip()
+        if "=?" in value:
+            check_encoded_words(value, field)
         if not _header_name.fullmatch(name) or len(name) > _NAME_MAX:
             raise MessageError(
                 f"{field}: {name[:100]!r} is not a header's name; write 'X-Something'.", field=field
@@ -81,6 +87,24 @@ def header_pairs(given: Mapping[str, str] | Iterable[tuple[str, str]] | None, fi
             )
         pairs.append((name, value))
     return tuple(pairs)
+
+
+def check_encoded_words(value: str, field: str) -> None:
+    """Look through RFC 2047 encoded words at what readers will see.
+
+    :raises BadHeaderError: they hide a control character.
+    """
+    for label, encoding, text in _encoded_word.findall(value):
+        try:
+            quoted = encoding in "Qq"
+            octets = a2b_qp(text.encode(), header=True) if quoted else a2b_base64(f"{text}==")
+        except ValueError:
+            continue  # no reader can decode it
+        try:
+            hidden = octets.decode(label.partition("*")[0])  # RFC 2231 5: charset*language
+        except (LookupError, UnicodeError):
+            hidden = octets.decode("latin-1")
+        one_line(hidden, field)
 
 
 def _encodable(text: str) -> bool:

@@ -6,6 +6,7 @@ Loaded only when it is needed, because Flask alone does not load ``html.parser``
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 # fmt: off
@@ -35,6 +36,8 @@ _HIDDEN = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 _HINTS = re.compile("[\u00ad\u200b\u2060\ufeff]")
 # Joiners and marks that join nothing, with which newsletters pad the line that inboxes preview.
 _PADDING = re.compile("[\u034f\u200c-\u200f]+")
+# Deeper ones are written like the last of these: no text grows by the square of its HTML.
+_DEEPEST = 8
 _NOT_FOR_READERS = ("#", "javascript:", "data:", "cid:")
 
 _Attributes = list[tuple[str, str | None]]
@@ -62,12 +65,15 @@ class _Reader(HTMLParser):
         self._owed = 0  # line breaks
         self._space = False  # whether a space is owed
         self._open: list[str] = []
+        self._times: Counter[str] = Counter()  # how often each element is open
         self._silent_from = 0  # how deep the silent element lies, 0 for none
         self._lists: list[int] = []  # the number of the last item, or -1 where items have none
         self._marker = ""
         self._links: list[tuple[str, int]] = []  # address, and where its text begins
 
     def text(self) -> str:
+        while self._open:
+            self.handle_endtag(self._open[-1])  # a link that was left open is one, too
         lines = "".join(self._out).split("\n")
         return "\n".join(line.rstrip() for line in lines).strip("\n")
 
@@ -78,16 +84,20 @@ class _Reader(HTMLParser):
             return
         if tag in _SELF_CLOSING and self._open and self._open[-1] == tag:
             self.handle_endtag(tag)
+        elif tag == "a" and self._links and not self._silent_from:
+            self.handle_endtag(tag)  # HTML has no link within a link
         self._open.append(tag)
+        self._times[tag] += 1
         if not self._silent_from:
             self._enter(tag, dict(attrs))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in self._open:
+        if not self._times[tag]:
             return
         closed = ""
         while closed != tag:
             closed = self._open.pop()
+            self._times[closed] -= 1
             if not self._silent_from:
                 self._leave(closed)
             elif len(self._open) < self._silent_from:
@@ -96,7 +106,7 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._silent_from:
             return
-        if "pre" in self._open:
+        if self._times["pre"]:
             self._preformatted(data)
             return
         seen = _HINTS.sub("", data)
@@ -191,8 +201,8 @@ class _Reader(HTMLParser):
         self._owed, self._space = 0, False
 
     def _margin(self) -> str:
-        quoted = "> " * self._open.count("blockquote")
+        quoted = "> " * min(self._times["blockquote"], _DEEPEST)
         if not self._lists:
             return quoted
         marker, self._marker = self._marker or "  ", ""
-        return quoted + "  " * (len(self._lists) - 1) + marker
+        return quoted + "  " * (min(len(self._lists), _DEEPEST) - 1) + marker

@@ -47,6 +47,9 @@ class Outcome:
     :param text: the reply's text in one line, or what went wrong on the way.
     :param remote_id: the id under which the other side knows the message, or ``""``.
     :param retry_after: seconds the other side asked to wait.
+    :param left_out: what was asked for and could not be passed on, like options for a server without DSN.
+    :param cause: the SMTP step that was refused, or what Python calls what the network did; for the exceptions of
+        the immediate engine alone.
     """
 
     kind: Kind
@@ -57,6 +60,8 @@ class Outcome:
     text: str = ""
     remote_id: str = ""
     retry_after: float | None = None
+    left_out: tuple[str, ...] = ()
+    cause: str = field(default="", compare=False, repr=False)
 
     @property
     def accepted(self) -> bool:

@@ -59,7 +59,7 @@ def outcome(step: Step, code: int, enhanced: str, text: str) -> Outcome:
         return Outcome(Kind.ACCEPTED, Scope.RECIPIENT, phase, code, enhanced, text, remote_id)
     row = fitting(step, code, enhanced, text)
     wait = retry_after(text) if row.kind is Kind.DEFERRED else None
-    return Outcome(row.kind, row.scope, phase, code, enhanced, text, retry_after=wait)
+    return Outcome(row.kind, row.scope, phase, code, enhanced, text, retry_after=wait, cause=step)
 
 
 def fitting(step: Step, code: int, enhanced: str, text: str) -> Row:

@@ -10,8 +10,8 @@ _Row = tuple[Callable[[Outcome], bool], str]
 
 _TOO_MUCH = ("too many", "too much mail", "rate", "throttl")
 
-#: The first row that fits is said.
-_CURES: tuple[_Row, ...] = (
+#: The first row that fits is said; the docs list them all.
+CURES: tuple[_Row, ...] = (
     (
         lambda o: "certificate" in o.text.lower(),
         "The server's certificate is not trusted: give its authority's file in MAIL_TLS_CA, or on a private"
@@ -89,7 +89,7 @@ def _is_about_sender(outcome: Outcome) -> bool:
 
 def cure(outcome: Outcome, prefix: str = "") -> str:
     """The advice for an outcome, or ""."""
-    for fits, advice in _CURES:
+    for fits, advice in CURES:
         if fits(outcome):
             return prefix + advice
     return ""

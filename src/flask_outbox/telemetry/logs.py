@@ -28,6 +28,11 @@ def delivery_logger(*, debug: bool) -> Watcher:
             level = logging.ERROR
         logger.log(level, "letter %s: %s%s", letter.id, plan.state, _because(plan))
         for to, outcome in report:
+            if outcome.left_out:
+                options = " ".join(outcome.left_out)
+                logger.warning(
+                    "letter %s to %s: left out for the server: %s", letter.id, to, options
+                )
             if not outcome.accepted:
                 logger.log(
                     max(level, logging.WARNING),

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Callable
 
 from ..mail.letter import Letter
+from ..mail.mime import compose
 from ..rules.outcomes import Outcome, Report
 from .base import Clearance, Transport
 from .smtp_connection import Connection
 from .smtp_job import Job
+from .smtp_opening import Opener
 from .smtp_settings import SmtpSettings
 
 __all__ = ["SmtpSettings", "SmtpTransport"]
@@ -28,18 +30,24 @@ _ABORTING = 1.0
 class SmtpTransport(Transport):
     """A pool of connections to one server. Letters wait in one queue, connections take from it.
 
+    :param compose: makes a letter's bytes, the same at every try; one of :mod:`flask_outbox.mail.dkim` signs them.
     :param clock: seconds, for the age of connections.
     """
 
     def __init__(
-        self, settings: SmtpSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: SmtpSettings,
+        *,
+        compose: Callable[[Letter], bytes] = compose,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         #: One letter on each connection and one behind it.
         self.concurrency = 2 * settings.pool_size
         self.connections = settings.pool_size
         self._settings = settings
+        self._compose = compose
         self._clock = clock
-        self._context = settings.context()
+        self._opener = Opener(settings)
         self._waiting: deque[Job] = deque()
         self._idle: list[Connection] = []
         self._roomy: set[Connection] = set()
@@ -52,7 +60,7 @@ class SmtpTransport(Transport):
         """Try once; see :meth:`.Transport.deliver`."""
         if self._closing or not to:
             return Report()
-        job = Job(letter, to, clearance)
+        job = Job(letter, to, clearance, self._compose)
         self._waiting.append(job)
         if self._idle:
             # The one that was used last, so that the others may end.
@@ -98,7 +106,7 @@ class SmtpTransport(Transport):
         return True
 
     def _open(self, first: Job | None = None) -> None:
-        connection = Connection(self._settings, self._context, self, self._clock, first)
+        connection = Connection(self._settings, self._opener, self, self._clock, first)
         task = asyncio.create_task(connection.run())
         self._connections.add(connection)
         self._tasks[task] = connection
@@ -119,6 +127,13 @@ class SmtpTransport(Transport):
                 return job
             job.withdraw()
         return None
+
+    def put_back(self, job: Job) -> None:
+        """A letter that goes on in another transaction, before all others."""
+        if self._closing:
+            job.withdraw()
+        else:
+            self._waiting.appendleft(job)
 
     def rest(self, connection: Connection) -> None:
         """The connection has nothing to do: wake it when there is."""

@@ -10,12 +10,13 @@ The rules:
    to drop the connection, and nothing was sent ahead on it at that moment.
 4. A connection that dies before the first reply to an envelope was stale, unless it is new: that
    letter gets a second chance on a new one, and so does one whose envelope was sent ahead.
+5. An idle connection is left before servers tire of it (RFC 5321 §4.5.3.2.7 gives it five minutes), not kept alive
+   by NOOP: servers count that as junk, and by rule 4 one that died anyway costs no more than a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -24,11 +25,11 @@ from typing import Protocol
 from ..rules.outcomes import Kind, Outcome, Phase, Scope
 from ..rules.replies import Step
 from .smtp_job import Job
-from .smtp_opening import open_session
-from .smtp_protocol import LONE_DOT, Reply
+from .smtp_opening import Opener
+from .smtp_protocol import LONE_DOT, LmtpProtocol, Reply, SmtpProtocol
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command, State
-from .smtp_wire import Broken, Wire, lost
+from .smtp_wire import Broken, HandshakeFailed, Wire, lost
 
 # Seconds to wait at most (RFC 5321 §4.5.3.2).
 _REPLY = 300.0
@@ -58,6 +59,9 @@ class Pool(Protocol):
     def rest(self, connection: Connection) -> None:
         """The connection has nothing to do: wake it when there is."""
 
+    def put_back(self, job: Job) -> None:
+        """A letter that goes on in another transaction, before all others."""
+
     def has_room(self, connection: Connection) -> None:
         """The connection is busy with a content and could take another envelope along."""
 
@@ -72,7 +76,7 @@ class Pool(Protocol):
 class Connection:
     """A connection from its opening to its end.
 
-    :param context: how TLS is set up, or None without TLS.
+    :param opener: of the transport's sessions.
     :param clock: seconds, for the connection's age.
     :param first: a letter that must go over this very connection.
     """
@@ -80,7 +84,7 @@ class Connection:
     def __init__(
         self,
         settings: SmtpSettings,
-        context: ssl.SSLContext | None,
+        opener: Opener,
         pool: Pool,
         clock: Callable[[], float],
         first: Job | None = None,
@@ -88,19 +92,18 @@ class Connection:
         #: Whether it was opened; the pool counts on those that were.
         self.ready = False
         self._settings = settings
-        self._context = context
+        self._opener = opener
         self._pool = pool
         self._clock = clock
         self._born = clock()
-        self._wire = Wire(self._hear_verdict)
-        self._protocol = self._wire.protocol
+        self._use_new_wire()
         self._pipelining = False
         self._job = first
         self._ahead: Job | None = None  # its envelope was sent behind the content of the other
         self._begun = 0
         self._fresh = True  # neither used nor idle yet
         self._resetting = False
-        self._sending = False  # a final dot was written, its reply is not here
+        self._unheard = 0  # replies to a content whose final dot was written that are not here
         self._stopping = False
 
     # -- for the pool ------------------------------------------------------------------------
@@ -109,7 +112,7 @@ class Connection:
         """Live: open, carry letters until there is a reason to end, settle what is left, close."""
         failure: Outcome | None = None
         try:
-            await open_session(self._wire, self._settings, self._context)
+            await self._open()
             self._wire.check()
             self._pipelining = self._settings.pipelining and self._protocol.pipelining
             self.ready = True
@@ -141,7 +144,7 @@ class Connection:
 
     def take_ahead(self) -> bool:
         """Send the next envelope behind the content under way, if there is place for it."""
-        if not self._sending or self._ahead or self._wire.paused or self._wire.broken:
+        if not self._unheard or self._ahead or self._wire.paused or self._wire.broken:
             return False
         group = self._next_envelope()
         with suppress(Broken):  # `run` hears of it too, and gives the letter its second chance
@@ -155,7 +158,23 @@ class Connection:
 
     def abort(self) -> None:
         """End now."""
+        self._stopping = True
         self._wire.abort(Broken(_CLOSED))
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def _use_new_wire(self) -> None:
+        self._protocol = LmtpProtocol() if self._settings.lmtp else SmtpProtocol()
+        self._wire = Wire(self._protocol, self._hear_verdict)
+
+    async def _open(self) -> None:
+        try:
+            await self._opener.open(self._wire)
+        except HandshakeFailed:
+            if self._stopping or not self._opener.may_do_without_tls:
+                raise
+            self._use_new_wire()
+            await self._opener.open(self._wire, tls=False)
 
     # -- between letters ---------------------------------------------------------------------
 
@@ -183,7 +202,7 @@ class Connection:
     def _settle(self, failure: Outcome) -> Job | None:
         """End what is on the connection; returns the letter that gets a second chance."""
         job = self._job
-        if job is not None and self._sending:
+        if job is not None and self._unheard:
             job.finish(self._after_content(failure))
         elif job is not None and failure is not _CLOSED and not self._was_stale(job):
             job.finish(failure)
@@ -234,10 +253,12 @@ class Connection:
                 await self._clear(job)
             await self._content(job, job.wire if job.open else LONE_DOT)
         self._fresh = False
+        if job.advance():
+            self._pool.put_back(job)
 
     def _begin(self, job: Job) -> list[bytes] | None:
         """The envelope as one group, nothing in lock-step; None when nothing remains to be sent."""
-        if not job.adapt(self._protocol.capabilities):
+        if not job.adapt(self._protocol):
             return None
         self._begun += 1
         self._resetting = self._protocol.in_transaction
@@ -277,7 +298,7 @@ class Connection:
         for to in envelope.recipients:
             if not job.report.done():
                 job.hear(Step.RCPT, await self._ask(protocol.rcpt(envelope, to)), to)
-        if not job.report.done():
+        if job.open and not job.report.done():
             job.hear(Step.DATA, await self._ask(protocol.send(Command.DATA), _DATA))
 
     async def _ask(self, command: bytes, ceiling: float = _REPLY) -> Reply:
@@ -297,17 +318,20 @@ class Connection:
         content = self._protocol.content(wire)
         group = self._next_envelope() if len(content) <= _TOGETHER else []
         self._wire.write(content, *group)
-        self._sending = True
+        self._unheard = verdicts = self._protocol.verdicts
         if self._wire.paused:
             await self._wire.drain(self._settings.patience(_BLOCK))
         if self._ahead is None and not self.take_ahead():
             self._pool.has_room(self)
-        await self._wire.expect(1, self._settings.patience(_DOT))
-        self._wire.pop()
+        await self._wire.expect(verdicts, self._settings.patience(_DOT))
+        for _ in range(verdicts):
+            self._wire.pop()
 
     def _hear_verdict(self, reply: Reply) -> None:
-        self._sending = False
+        self._unheard -= 1
         if self._job is not None:
             self._job.hear(Step.CONTENT, reply)
+        if self._unheard:
+            return
         if self._ahead is None and not self._pool.waiting and not self._spent:
             self._pool.rest(self)  # as good as idle: the next letter needs no other connection

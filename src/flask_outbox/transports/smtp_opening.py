@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
-from dataclasses import replace
-
 from ..rules.outcomes import Kind, Outcome, Scope
 from ..rules.replies import Step
-from .smtp_protocol import Reply, sasl_responses
+from .smtp_login import Login
+from .smtp_protocol import Reply
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command
 from .smtp_wire import Broken, Wire, own_name
@@ -19,79 +17,76 @@ _HANDSHAKE = 60.0
 _REPLY = 300.0
 
 
-async def open_session(wire: Wire, settings: SmtpSettings, context: ssl.SSLContext | None) -> None:
-    """Bring a new wire to where letters can be sent.
+class Opener:
+    """Opens the sessions of one transport. Building it reads certificates."""
 
-    :param context: from the settings.
-    :raises Broken: it cannot be; the outcome says why.
-    """
-    await wire.connect(settings.host, settings.port, settings.patience(_CONNECT))
-    if settings.tls == "implicit":
-        await _encrypt(wire, settings, context)
-    _expect(Step.GREETING, await wire.answer(settings.patience(_REPLY)))
-    await _hello(wire, settings)
-    if settings.tls in ("required", "opportunistic"):
-        await _upgrade(wire, settings, context)
-    if settings.login is not None:
-        await _log_in(wire, settings, *settings.login)
+    def __init__(self, settings: SmtpSettings) -> None:
+        self._settings = settings
+        self._context = settings.context()
+        self._login = Login(settings)
 
+    async def open(self, wire: Wire, *, tls: bool = True) -> None:
+        """Bring a new wire to where letters can be sent.
 
-async def _hello(wire: Wire, settings: SmtpSettings) -> None:
-    name = settings.local_hostname or own_name() or wire.local_address
-    reply = await _ask(wire, settings, Command.EHLO, name)
-    # RFC 5321 §3.2: an old server knows only HELO, and announces nothing.
-    if reply.code >= 500:
-        reply = await _ask(wire, settings, Command.HELO, name)
-    _expect(Step.HELLO, reply)
+        :param tls: False for a second try after :class:`HandshakeFailed`, where TLS is opportunistic.
+        :raises Broken: it cannot be; the outcome says why.
+        """
+        settings = self._settings
+        await wire.connect(settings, settings.patience(_CONNECT))
+        if settings.tls == "implicit":
+            await self._encrypt(wire)
+        _expect(Step.GREETING, await wire.answer(settings.patience(_REPLY)))
+        await self._hello(wire)
+        if tls and settings.tls in ("required", "opportunistic"):
+            await self._upgrade(wire)
+        if settings.wants_login:
+            await self._login.log_in(wire)
 
+    @property
+    def may_do_without_tls(self) -> bool:
+        """Whether a failed handshake is no reason to give up: RFC 7435 §3."""
+        return self._settings.tls == "opportunistic"
 
-async def _upgrade(wire: Wire, settings: SmtpSettings, context: ssl.SSLContext | None) -> None:
-    """STARTTLS, and everything anew."""
-    required = settings.tls == "required"
-    if "STARTTLS" not in wire.protocol.capabilities:
-        if required:
-            text = f"{settings.host}: offers no STARTTLS, which MAIL_USE_TLS demands"
-            raise Broken(Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text))
-        return
-    reply = await _ask(wire, settings, Command.STARTTLS)
-    if reply.code >= 400 and not required:
-        return
-    _expect(Step.STARTTLS, reply)
-    await _encrypt(wire, settings, context)
-    wire.protocol.secured()
-    await _hello(wire, settings)
+    async def _hello(self, wire: Wire) -> None:
+        settings = self._settings
+        name = settings.local_hostname or own_name() or wire.local_address
+        if settings.lmtp:
+            _expect(Step.HELLO, await self._ask(wire, Command.LHLO, name))
+            return
+        reply = await self._ask(wire, Command.EHLO, name)
+        # RFC 5321 §3.2: an old server knows only HELO, and announces nothing.
+        if reply.code >= 500:
+            reply = await self._ask(wire, Command.HELO, name)
+        _expect(Step.HELLO, reply)
 
+    async def _ask(self, wire: Wire, command: Command, argument: str = "") -> Reply:
+        wire.write(wire.protocol.send(command, argument))
+        return await wire.answer(self._settings.patience(_REPLY))
 
-async def _encrypt(wire: Wire, settings: SmtpSettings, context: ssl.SSLContext | None) -> None:
-    if context is None:
-        raise RuntimeError("TLS is wanted and there is no context for it")
-    await wire.start_tls(context, settings.host, settings.patience(_HANDSHAKE))
+    # -- TLS ---------------------------------------------------------------------------------
 
+    async def _upgrade(self, wire: Wire) -> None:
+        """STARTTLS, and everything anew."""
+        settings = self._settings
+        required = settings.tls == "required"
+        if "STARTTLS" not in wire.protocol.capabilities:
+            if required:
+                text = f"{settings.name}: offers no STARTTLS, which MAIL_USE_TLS demands"
+                raise Broken(Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text))
+            return
+        reply = await self._ask(wire, Command.STARTTLS)
+        if reply.code >= 400 and not required:
+            return
+        _expect(Step.STARTTLS, reply)
+        await self._encrypt(wire)
+        wire.protocol.secured()
+        await self._hello(wire)
 
-async def _log_in(wire: Wire, settings: SmtpSettings, username: str, password: str) -> None:
-    """AUTH, by the first allowed mechanism that the server announced."""
-    announced = wire.protocol.capabilities.get("AUTH", "").upper().split()
-    mechanism = next((name for name in settings.auth_mechanisms if name in announced), None)
-    if mechanism is None:
-        names = ", ".join(settings.auth_mechanisms)
-        text = f"{settings.host}: offers no AUTH by {names}, which MAIL_USERNAME needs"
-        raise Broken(Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text))
-    patience = settings.patience(_REPLY)
-    wire.write(wire.protocol.auth(mechanism, username, password))
-    while (reply := await wire.answer(patience)).code < 400 and reply.code >= 300:
-        wire.write(wire.protocol.respond())
-    if reply.code >= 400:
-        outcome = reply.meaning(Step.AUTH)
-        text = outcome.text
-        # A server that did not understand may quote what it was sent.
-        for secret in (*sasl_responses(mechanism, username, password), password):
-            text = text.replace(secret, "***")
-        raise Broken(replace(outcome, text=text))
-
-
-async def _ask(wire: Wire, settings: SmtpSettings, command: Command, argument: str = "") -> Reply:
-    wire.write(wire.protocol.send(command, argument))
-    return await wire.answer(settings.patience(_REPLY))
+    async def _encrypt(self, wire: Wire) -> None:
+        if self._context is None:
+            raise RuntimeError("TLS is wanted and there is no context for it")
+        settings = self._settings
+        await wire.start_tls(self._context, settings.host, settings.patience(_HANDSHAKE))
 
 
 def _expect(step: Step, reply: Reply) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from typing import NamedTuple
 from ..errors import AddressError, BadHeaderError
 from ..rules.outcomes import Outcome
 from ..rules.replies import Step, outcome
+from .smtp_sasl import Exchange
 from .smtp_states import STEPS, Command, State
 
 #: RFC 5321 §4.5.3.1.5 gives a reply line 512 octets; servers exceed it.
@@ -35,6 +36,12 @@ MAX_LINES = 256
 
 #: RFC 5321 §4.5.3.1.4, including CRLF.
 MAX_COMMAND = 512
+
+#: Those that the server answers with what it can.
+_GREETINGS = (Command.EHLO, Command.LHLO)
+
+#: What follows these depends on the reply, with PIPELINING too (RFC 2920 §3.1, RFC 4954 §4).
+_AWAITED = (*_GREETINGS, Command.HELO, Command.AUTH, Command.RESPONSE, Command.CANCEL)
 
 #: What ends a content; alone, a content that has nothing in it.
 LONE_DOT = b".\r\n"
@@ -48,8 +55,13 @@ _QUOTED = r'"(?:[^\x00-\x1f\x7f"\\\ud800-\udfff]|\\[ -~])*"'
 _PATH = re.compile(rf"(?:{_ATOM}+|{_QUOTED})(?:@{_ATOM}+)?").fullmatch
 _BARE_LINE_END = re.compile(rb"\r\n|\r|\n")
 
-#: Options of RFC 3461, for a server that announced DSN.
-_DSN = {"RET", "ENVID", "NOTIFY", "ORCPT"}
+#: Option of MAIL or RCPT -> the keyword by which a server announces that it knows it (RFC 3461, 6152, 6531, 1870).
+_EXTENSIONS = {
+    **dict.fromkeys(("RET", "ENVID", "NOTIFY", "ORCPT"), "DSN"),
+    "BODY": "8BITMIME",
+    "SMTPUTF8": "SMTPUTF8",
+    "SIZE": "SIZE",
+}
 
 
 class ProtocolError(Exception):
@@ -98,12 +110,17 @@ class Envelope:
     mail_options: tuple[str, ...] = ()
     rcpt_options: tuple[str, ...] = ()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Those for MAIL and those for each RCPT."""
+        return self.mail_options + self.rcpt_options
+
     def __post_init__(self) -> None:
         for path in (self.sender or "null", *self.recipients):
             if not _PATH(path) or not (self.utf8 or path.isascii()):
                 _check_text(path, "an address")
                 raise AddressError("An envelope address does not fit into an SMTP command.")
-        for option in self.mail_options + self.rcpt_options:
+        for option in self.options:
             if not _OPTION(option):
                 raise BadHeaderError(
                     "An SMTP option holds white space, a control or more than ASCII."
@@ -132,28 +149,6 @@ def to_wire(content: bytes) -> bytes:
     return first + content.replace(b"\r\n.", b"\r\n..") + LONE_DOT
 
 
-def _plain(username: str, password: str) -> list[str]:
-    """RFC 4616."""
-    return [f"\0{username}\0{password}"]
-
-
-def _login(username: str, password: str) -> list[str]:
-    """Never more than a draft, and some servers know nothing else."""
-    return [username, password]
-
-
-#: SASL mechanism -> what is said in it, one item an exchange.
-MECHANISMS: dict[str, Callable[[str, str], list[str]]] = {"PLAIN": _plain, "LOGIN": _login}
-
-#: Those whose first word is the client's: it may go with the AUTH command (RFC 4954 §4).
-_CLIENT_FIRST = {"PLAIN"}
-
-
-def sasl_responses(mechanism: str, username: str, password: str) -> list[str]:
-    """What is said in a mechanism, as it goes over the wire."""
-    return [b64encode(word.encode()).decode() for word in MECHANISMS[mechanism](username, password)]
-
-
 class SmtpProtocol:
     """One connection's conversation."""
 
@@ -165,7 +160,8 @@ class SmtpProtocol:
         self._ahead = State.CONNECTED
         self._rest = b""
         self._lines: tuple[bytes, ...] = ()
-        self._responses: list[str] = []
+        #: What was said to log in, as it went over the wire: not for a log.
+        self.secrets: list[str] = []
 
     # -- receiving ---------------------------------------------------------------------------
 
@@ -174,6 +170,8 @@ class SmtpProtocol:
 
         :raises ProtocolError: the server breaks the rules; what came before was still yielded.
         """
+        if self.state is State.CLOSED:
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if not STEPS[self.state]:
@@ -208,7 +206,7 @@ class SmtpProtocol:
         if following is None:
             raise self._error(f"a reply that does not fit {command.name}: {code}")
         self.state = following
-        if command is Command.EHLO and code < 300:
+        if command in _GREETINGS and code < 300:
             self.capabilities = _capabilities(lines[1:])
         if not self._sent:
             self._ahead = following
@@ -216,6 +214,7 @@ class SmtpProtocol:
 
     def _error(self, text: str) -> ProtocolError:
         self.state = self._ahead = State.CLOSED
+        self._rest, self._lines = b"", ()
         return ProtocolError(f"the server sent {text}")
 
     # -- sending -----------------------------------------------------------------------------
@@ -224,6 +223,11 @@ class SmtpProtocol:
     def pipelining(self) -> bool:
         """Whether the server takes commands ahead of its replies."""
         return "PIPELINING" in self.capabilities
+
+    @property
+    def verdicts(self) -> int:
+        """How many replies a content has."""
+        return 1
 
     @property
     def in_transaction(self) -> bool:
@@ -257,11 +261,14 @@ class SmtpProtocol:
 
     def envelope(self, envelope: Envelope) -> bytes:
         """All that goes before the content, in one group (RFC 2920 §3.1)."""
-        reset = self.send(Command.RSET) if self.in_transaction else b""
         recipients = envelope.recipients
-        self._register(Command.MAIL, *[Command.RCPT] * len(recipients), Command.DATA)
+        group = (Command.MAIL, *[Command.RCPT] * len(recipients), Command.DATA)
         lines = [self._mail(envelope), *[self._rcpt(envelope, to) for to in recipients]]
-        return reset + "".join(lines).encode() + b"DATA\r\n"
+        if self.in_transaction:
+            group = (Command.RSET, *group)
+            lines.insert(0, "RSET\r\n")
+        self._register(*group)
+        return "".join(lines).encode() + b"DATA\r\n"
 
     def _mail(self, envelope: Envelope) -> str:
         options = f" SIZE={envelope.size}" if "SIZE" in self.capabilities else ""
@@ -281,27 +288,32 @@ class SmtpProtocol:
 
     def content(self, wire: bytes) -> bytes:
         """The content, as :func:`to_wire` made it."""
-        if self._sent:
-            raise RuntimeError("the content before the reply to DATA")
-        self._register(Command.CONTENT)
+        self._register_content(Command.CONTENT)
         return wire
 
-    def auth(self, mechanism: str, username: str, password: str) -> bytes:
-        """AUTH, with the first response where the mechanism and the line's length allow it."""
-        self._responses = sasl_responses(mechanism, username, password)
+    def left_out(self, envelope: Envelope) -> list[str]:
+        """The envelope's options that this server is not told, as it did not announce that it knows them."""
+        return [option for option in envelope.options if not self._announced(option)]
+
+    def auth(self, mechanism: str, exchange: Exchange) -> bytes:
+        """AUTH, with the first response where the mechanism has one and the line's length allows it (RFC 4954 §4)."""
         argument = mechanism
-        if mechanism in _CLIENT_FIRST:
-            longer = f"{mechanism} {self._responses[0]}"
+        if exchange.unsaid is not None:
+            # An empty one would look like none.
+            longer = f"{mechanism} {self._secret(exchange.unsaid) or '='}"
             if len(f"AUTH {longer}\r\n") <= MAX_COMMAND:
-                argument = longer
-                self._responses = []
+                argument, exchange.unsaid = longer, None
         return self.send(Command.AUTH, argument)
 
-    def respond(self) -> bytes:
-        """The answer to a challenge, or the "*" that gives up (RFC 4954 §4) when all was said."""
-        if not self._responses:
-            return self.send(Command.CANCEL, "*")
-        return self.send(Command.RESPONSE, self._responses.pop(0))
+    def respond(self, response: bytes) -> bytes:
+        """The answer to a challenge."""
+        return self.send(Command.RESPONSE, self._secret(response))
+
+    def _secret(self, said: bytes) -> str:
+        text = b64encode(said).decode()
+        if text:
+            self.secrets.append(text)
+        return text
 
     def secured(self) -> None:
         """TLS stands: what was announced in the clear is forgotten (RFC 3207 §4.2)."""
@@ -312,16 +324,55 @@ class SmtpProtocol:
 
     def _register(self, *commands: Command) -> None:
         """Note what is about to be sent, if it fits."""
-        if self._sent and not self.pipelining:
+        if (self._sent or len(commands) > 1) and not self.pipelining:
             raise RuntimeError(f"{commands[0].name} ahead of a reply, without PIPELINING")
+        if self._sent and self._sent[-1] in _AWAITED:
+            raise RuntimeError(f"{commands[0].name} ahead of the reply to {self._sent[-1].name}")
+        self._await(commands)
+
+    def _register_content(self, *replies: Command) -> None:
+        if self._sent:
+            raise RuntimeError("the content before the reply to DATA")
+        self._await(replies)
+
+    def _await(self, commands: tuple[Command, ...]) -> None:
         self._ahead = _state_after(self._ahead, commands)
         self._sent.extend(commands)
 
     def _allowed(self, options: tuple[str, ...]) -> Sequence[str]:
-        """Those that the server can take."""
-        if not options or "DSN" in self.capabilities:
-            return options
-        return [option for option in options if _keyword(option) not in _DSN]
+        """Those that the server knows, or that only it can know."""
+        return [option for option in options if self._announced(option)] if options else options
+
+    def _announced(self, option: str) -> bool:
+        extension = _EXTENSIONS.get(_keyword(option))
+        return extension is None or extension in self.capabilities
+
+
+class LmtpProtocol(SmtpProtocol):
+    """LMTP (RFC 2033): a content has as many replies as recipients were accepted, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._accepted = 0
+
+    @property
+    def verdicts(self) -> int:
+        return self._accepted
+
+    def content(self, wire: bytes) -> bytes:
+        self._register_content(*[Command.VERDICT] * self._accepted)
+        return wire
+
+    def _reply(self, code: int) -> Reply:
+        reply = super()._reply(code)
+        if reply.command is Command.MAIL:
+            self._accepted = 0
+        elif reply.command is Command.RCPT and code < 300:
+            self._accepted += 1
+        elif reply.command is Command.DATA and self.state is State.DATA and not self._accepted:
+            # RFC 2033 §4.2 forbids it, and no reply would ever follow.
+            raise self._error("354 although no recipient was accepted")
+        return reply
 
 
 def _keyword(option: str) -> str:

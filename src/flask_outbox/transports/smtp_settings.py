@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError
-from .smtp_protocol import MECHANISMS
+from .smtp_sasl import BEARER, MECHANISMS
 
 _TLS = ("required", "opportunistic", "never", "implicit")
 
@@ -20,6 +21,11 @@ _NAME = re.compile(r"[^\x00-\x20\x7f<>\"]+").fullmatch
 class SmtpSettings:
     """One server, and how it is spoken to.
 
+    :param socket: a Unix socket's path, instead of host and port.
+    :param lmtp: LMTP is spoken there (RFC 2033).
+    :param source_address: this machine's address that connections come from.
+    :param token: gives the token of OAuth, instead of a password; called in a thread of its own for each
+        connection, and once more when the token was refused.
     :param tls: ``"required"``: STARTTLS or nothing; ``"opportunistic"``: STARTTLS where it is offered,
         without asking who is there (RFC 7435); ``"never"``; ``"implicit"``: TLS from the first byte.
     :param tls_verify: False trusts any certificate, for the login too.
@@ -32,7 +38,8 @@ class SmtpSettings:
     :param max_age: seconds a connection lives before it is replaced.
     :param idle_timeout: seconds after which a connection with nothing to do is closed.
     :param pipelining: whether it is used where the server announces it.
-    :param auth_mechanisms: those that may be used, in the order of preference.
+    :param auth_mechanisms: those that may be used, in the order of preference. EXTERNAL, by the client's
+        certificate, is used only where it stands here.
     """
 
     host: str
@@ -51,7 +58,11 @@ class SmtpSettings:
     max_age: float = 600.0
     idle_timeout: float = 30.0
     pipelining: bool = True
-    auth_mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    auth_mechanisms: tuple[str, ...] = tuple(name for name in MECHANISMS if name != "EXTERNAL")
+    source_address: str | None = None
+    socket: str | None = None
+    lmtp: bool = False
+    token: Callable[[], str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -63,6 +74,24 @@ class SmtpSettings:
     def login(self) -> tuple[str, str] | None:
         """User name and password, where both are set."""
         return (self.username, self.password) if self.username and self.password else None
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Those of the allowed mechanisms that there is something to say in."""
+        sayable = dict.fromkeys(MECHANISMS, self.login is not None)
+        sayable |= dict.fromkeys(BEARER, self.token is not None)
+        sayable["EXTERNAL"] = self.tls_cert is not None
+        return tuple(name for name in self.auth_mechanisms if sayable[name])
+
+    @property
+    def wants_login(self) -> bool:
+        """Whether letters may only go after a login."""
+        return bool(self.login or self.token or self.mechanisms)
+
+    @property
+    def name(self) -> str:
+        """The server, as a person knows it."""
+        return self.socket or f"{self.host}:{self.port}"
 
     def patience(self, ceiling: float) -> float:
         """Seconds to wait for something that may take so long at most."""
@@ -114,6 +143,13 @@ class SmtpSettings:
             valid = bool(_NAME(self.host))
         if not valid:
             raise ConfigurationError("'MAIL_SERVER' must be a host name or an address.")
+        if self.source_address is not None:
+            try:
+                ipaddress.ip_address(self.source_address)
+            except ValueError as error:
+                raise ConfigurationError(
+                    "'MAIL_SOURCE_ADDRESS' must be an address of this machine."
+                ) from error
         name = self.local_hostname
         if name is not None and not (name.isascii() and _NAME(name)):
             raise ConfigurationError("'MAIL_LOCAL_HOSTNAME' must be a host name.")
@@ -123,14 +159,21 @@ class SmtpSettings:
         if unknown:
             known = ", ".join(MECHANISMS)
             raise ConfigurationError(f"'MAIL_AUTH_MECHANISMS' may hold: {known}.")
-        if self.login is None:
-            return
-        # RFC 4616 §2: NUL is what separates the two.
-        if any("\0" in word for word in self.login):
-            raise ConfigurationError("'MAIL_USERNAME' and 'MAIL_PASSWORD' must not hold NUL.")
-        if self.tls in ("never", "opportunistic") and not is_loopback(self.host):
+        if "EXTERNAL" in self.auth_mechanisms and not self.tls_cert:
+            raise ConfigurationError("'MAIL_AUTH_MECHANISMS': EXTERNAL needs 'MAIL_TLS_CERT'.")
+        if self.token and not self.username:
+            raise ConfigurationError("'MAIL_OAUTH_TOKEN' needs 'MAIL_USERNAME' beside it.")
+        # RFC 4616 §2 and RFC 7628 §3.1: NUL and SOH are what separates the words.
+        if any(char in (self.username or "") + (self.password or "") for char in "\0\x01"):
             raise ConfigurationError(
-                "'MAIL_PASSWORD' is not sent to another machine without TLS that checks who is there:"
+                "'MAIL_USERNAME' and 'MAIL_PASSWORD' must not hold NUL or SOH."
+            )
+        if not self.wants_login or self.tls in ("required", "implicit"):
+            return
+        if not self.socket and not is_loopback(self.host):
+            key = "MAIL_OAUTH_TOKEN" if self.token else "MAIL_PASSWORD"
+            raise ConfigurationError(
+                f"'{key}' is not sent to another machine without TLS that checks who is there:"
                 " set 'MAIL_USE_TLS' (STARTTLS, mostly port 587) or 'MAIL_USE_SSL' (mostly port 465)."
             )
 

@@ -25,11 +25,13 @@ class State(IntEnum):
 
 
 class Command(IntEnum):
-    """What is sent. GREETING stands for the reply that comes unasked; what follows AUTH has no verb."""
+    """What is sent. What follows AUTH has no verb; two stand for replies that come unasked: GREETING, and with
+    LMTP one VERDICT on the content a recipient."""
 
     GREETING = auto()
     EHLO = auto()
     HELO = auto()
+    LHLO = auto()
     STARTTLS = auto()
     AUTH = auto()
     RESPONSE = auto()
@@ -38,6 +40,7 @@ class Command(IntEnum):
     RCPT = auto()
     DATA = auto()
     CONTENT = auto()
+    VERDICT = auto()
     RSET = auto()
     NOOP = auto()
     QUIT = auto()
@@ -66,6 +69,7 @@ STEPS: dict[State, _Steps] = {
     State.GREETED: {
         Command.EHLO: {2: State.READY, 4: State.GREETED, 5: State.GREETED},
         Command.HELO: {2: State.READY, 4: State.GREETED, 5: State.GREETED},
+        Command.LHLO: {2: State.READY, 4: State.GREETED, 5: State.GREETED},
         **_always(State.GREETED),
     },
     State.READY: {
@@ -75,6 +79,7 @@ STEPS: dict[State, _Steps] = {
         # Refusals of what was sent ahead, behind a MAIL that was refused.
         Command.RCPT: {4: State.READY, 5: State.READY},
         Command.DATA: {4: State.READY, 5: State.READY},
+        Command.VERDICT: _any(State.READY),
         **_reset(State.READY),
     },
     State.HANDSHAKE: {},
@@ -93,6 +98,6 @@ STEPS: dict[State, _Steps] = {
         Command.DATA: {3: State.DATA, 4: State.RECIPIENT, 5: State.RECIPIENT},
         **_reset(State.RECIPIENT),
     },
-    State.DATA: {Command.CONTENT: _any(State.READY)},
+    State.DATA: {Command.CONTENT: _any(State.READY), Command.VERDICT: _any(State.READY)},
     State.CLOSED: {},
 }

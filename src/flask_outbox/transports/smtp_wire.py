@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -14,7 +15,11 @@ from typing import cast
 from ..rules.outcomes import Kind, Outcome, Scope
 from ..rules.replies import Step, one_line
 from .smtp_protocol import ProtocolError, Reply, SmtpProtocol
+from .smtp_settings import SmtpSettings
 from .smtp_states import Command
+from .smtp_transcript import log_heard, log_sent, transcript
+
+_VERDICTS = (Command.CONTENT, Command.VERDICT)
 
 #: Seconds between two addresses of one host (RFC 8305 §5).
 _HAPPY_EYEBALLS = 0.25
@@ -31,9 +36,13 @@ class Broken(Exception):
         self.outcome = outcome
 
 
-def lost(text: str) -> Broken:
+class HandshakeFailed(Broken):
+    """TLS was agreed on, and then could not be set up."""
+
+
+def lost(text: str, cause: str = "SMTPServerDisconnected") -> Broken:
     """The road failed, and may be there again later."""
-    return Broken(Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=one_line(text)))
+    return Broken(Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=one_line(text), cause=cause))
 
 
 class Wire(asyncio.Protocol):
@@ -43,8 +52,8 @@ class Wire(asyncio.Protocol):
         whoever waits for that letter may then have the next one ready when the connection goes on.
     """
 
-    def __init__(self, on_verdict: Callable[[Reply], None]) -> None:
-        self.protocol = SmtpProtocol()
+    def __init__(self, protocol: SmtpProtocol, on_verdict: Callable[[Reply], None]) -> None:
+        self.protocol = protocol
         self._on_verdict = on_verdict
         #: Why it is of no further use, once it is.
         self.broken: Broken | None = None
@@ -69,7 +78,9 @@ class Wire(asyncio.Protocol):
         try:
             for reply in self.protocol.feed(data):
                 self._replies.append(reply)
-                if reply.command is Command.CONTENT:
+                if transcript.isEnabledFor(logging.DEBUG):
+                    log_heard(reply)
+                if reply.command in _VERDICTS:
                     self._on_verdict(reply)
                 if reply.code == 421:
                     self.abort(Broken(reply.meaning(Step.MAIL)))
@@ -94,25 +105,38 @@ class Wire(asyncio.Protocol):
     @property
     def local_address(self) -> str:
         """This end's address as EHLO names it where there is no better name (RFC 5321 §4.1.3)."""
-        address = self._transport.get_extra_info("sockname")[0] if self._transport else "127.0.0.1"
+        name = self._transport.get_extra_info("sockname") if self._transport else None
+        # A Unix socket's own is no pair.
+        address = name[0] if isinstance(name, tuple) else "127.0.0.1"
         return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
-    async def connect(self, host: str, port: int, seconds: float) -> None:
+    async def connect(self, settings: SmtpSettings, seconds: float) -> None:
         """:raises Broken: nobody was reached."""
+        source = (settings.source_address, 0) if settings.source_address else None
         try:
             async with asyncio.timeout(seconds):
-                await self._loop.create_connection(
-                    lambda: self, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS
-                )
+                if settings.socket:
+                    await self._loop.create_unix_connection(lambda: self, settings.socket)
+                else:
+                    await self._loop.create_connection(
+                        lambda: self,
+                        settings.host,
+                        settings.port,
+                        local_addr=source,
+                        happy_eyeballs_delay=_HAPPY_EYEBALLS,
+                    )
         except TimeoutError:
-            raise lost(f"{host}:{port}: no connection within {seconds:g} s") from None
+            raise lost(
+                f"{settings.name}: no connection within {seconds:g} s", "TimeoutError"
+            ) from None
         except OSError as error:
-            raise lost(f"{host}:{port}: {_reason(error)}") from error
+            raise lost(f"{settings.name}: {_reason(error)}", _name(error)) from error
 
     async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
         """Encrypt from here on.
 
-        :raises Broken: the handshake failed, or the server's certificate is not trusted.
+        :raises HandshakeFailed: no TLS came about.
+        :raises Broken: the server's certificate is not trusted.
         """
         self.check()
         assert self._transport is not None
@@ -129,9 +153,13 @@ class Wire(asyncio.Protocol):
                 f"{host}: its certificate is not trusted: {error.verify_message}."
                 " Name its authority in MAIL_TLS_CA, or trust anyone by MAIL_TLS_VERIFY=False."
             )
-            raise Broken(Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text)) from error
+            raise Broken(
+                Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text, cause=type(error).__name__)
+            ) from error
         except OSError as error:
-            raise lost(f"{host}: TLS failed: {_reason(error)}") from error
+            self.check()
+            broken = lost(f"{host}: TLS failed: {_reason(error)}", _name(error))
+            raise HandshakeFailed(broken.outcome) from error
         self.check()
         assert transport is not None
         self._use(transport)
@@ -144,6 +172,8 @@ class Wire(asyncio.Protocol):
         self.check()
         assert self._transport is not None
         if chunks:
+            if transcript.isEnabledFor(logging.DEBUG):
+                log_sent(self.protocol.state, chunks)
             # Joined here: `writelines` of Python 3.12.0 to 3.13.1 never calls `pause_writing`.
             self._transport.write(b"".join(chunks))
         if self._transport.is_closing():
@@ -162,7 +192,7 @@ class Wire(asyncio.Protocol):
         """
         while len(self._replies) < count and self.broken is None:
             if not await self.wait(seconds, replies=count):
-                self.abort(lost(f"no reply within {seconds:g} s"))
+                self.abort(lost(f"no reply within {seconds:g} s", "TimeoutError"))
 
     def pop(self) -> Reply:
         """The reply to the oldest command without one.
@@ -262,7 +292,18 @@ def _reason(error: OSError) -> str:
     """What went wrong, in the system's words; asyncio's own repeat every address."""
     if isinstance(error, (ssl.SSLError, socket.gaierror)):
         return error.strerror or str(error)
-    number = error.errno
-    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
-        number = int(found[1])
+    number = _number(error)
     return os.strerror(number) if number else str(error)
+
+
+def _name(error: OSError) -> str:
+    """The class that Python has for it, also where asyncio has made one error of several."""
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return type(error).__name__
+    return type(OSError(_number(error) or 0, "")).__name__
+
+
+def _number(error: OSError) -> int | None:
+    if error.errno is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        return int(found[1])
+    return error.errno

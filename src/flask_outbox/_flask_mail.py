@@ -192,7 +192,7 @@ class _Mail(_MailMixin):
         suppress: bool,
         ascii_attachments: bool,
     ) -> None:
-        self.desk = None
+        self.desk: Desk | None = None
         self.server = server
         self.username = username
         self.password = password
@@ -218,8 +218,8 @@ class Connection:
         self.mail = mail
         #: A connection of one's own to be used instead, where an override of :meth:`configure_host` opened one.
         self.host: smtplib.SMTP | None = None
-        self.num_emails = 0
-        self.options = SendOptions()
+        self.num_emails: int = 0
+        self.options: SendOptions = SendOptions()
         #: What the last message got.
         self.receipt: Receipt | None = None
 

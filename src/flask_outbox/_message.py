@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flask import current_app, has_app_context
 
 from .errors import MessageError
-from .mail.address import Address, listed, parse_address
+from .mail.address import Address, Written, listed, parse_address
 from .mail.message import Message as Draft
 from .mail.message import is_lazy
 
@@ -45,7 +45,14 @@ def overrides(thing: object, original: Callable[..., Any]) -> bool:
 
 
 class Message(Draft):
-    __doc__ = Draft.__doc__
+    """An e-mail as the application writes it: :class:`flask_outbox.mail.message.Message`, which lists the arguments.
+
+    Inside an application context it takes over the application's default sender, and its language.
+    """
+
+    subject: str
+    body: str | None
+    sender: Written | None
 
     _own_id: str | None = None
     _letter_id: str | None = None
@@ -54,7 +61,7 @@ class Message(Draft):
 
     def _complete(self) -> None:
         """Take what the application has: its default sender, and its language of this moment."""
-        sender = self.sender
+        sender: Written | None = self.sender
         if has_app_context():
             if not sender:
                 sender = getattr(current_app.extensions.get("mail"), "default_sender", None)
@@ -78,7 +85,7 @@ class Message(Draft):
     # -- its letters -------------------------------------------------------------------------------------------
 
     @property
-    def msgId(self) -> str:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
+    def msgId(self) -> str:  # noqa: N802 - Flask-Mail's name
         """The Message-ID with its angle brackets: the caller's own, or that of the letter made last, or next."""
         if self._own_id is not None:
             return self._own_id
@@ -91,7 +98,7 @@ class Message(Draft):
         return f"<{self._letter_id}@{domain}>"
 
     @msgId.setter
-    def msgId(self, value: str | None) -> None:  # noqa: N802
+    def msgId(self, value: str | None) -> None:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
         self._own_id = value
 
     @property

@@ -186,7 +186,8 @@ class Settings:
     suppress_send: bool | None = _sending("MAIL_SUPPRESS_SEND", BOOLEAN, None,
         "Whether nothing is really sent or stored. It is read at each send.", shown="Flask's `TESTING`")
     debug: bool | None = _sending("MAIL_DEBUG", BOOLEAN, None,
-        "Whether a failure that will be tried again is logged as an error, too, with its cure.",
+        "Whether a failure that will be tried again is logged as an error, too, with its cure. With `immediate`, what"
+        " is said to the server is logged as well, without secrets (`flask_outbox.smtp`).",
         shown="Flask's `DEBUG`")
 
     outbox_url: str = _outbox("MAIL_OUTBOX_URL", DATABASE, "sqlite:///outbox.sqlite",

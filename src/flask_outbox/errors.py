@@ -58,7 +58,7 @@ class MessageError(MailError, ValueError):
     :param field: the message's field at fault, as the caller wrote it (``"subject"``, ``"cc"``).
     """
 
-    scope = "message"
+    scope: str = "message"
 
     def __init__(self, text: str, *, field: str = "") -> None:
         super().__init__(text)
@@ -111,11 +111,14 @@ class DeliveryError(MailError):
         # Not the next class's: in what the immediate engine raises that is one of smtplib's, or OSError.
         Exception.__init__(self, text)
         self.report = report
-        for first in self.recipients.values():
-            self.scope, self.phase = str(first.scope), str(first.phase)
-            self.code, self.enhanced, self.reply = first.code, first.enhanced, first.text
-            break
-        self.transport = report.transport
+        first = next(iter(self.recipients.values()), None)
+        if first is not None:
+            self.scope: str = first.scope
+            self.phase: str = first.phase
+            self.code: int = first.code
+            self.enhanced: str = first.enhanced
+            self.reply: str = first.text
+        self.transport: str = report.transport
 
     def __str__(self) -> str:
         return str(self.args[0])

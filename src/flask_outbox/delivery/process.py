@@ -67,7 +67,7 @@ class Process:
         self._worker: Worker | None = None
         self._working: Future[None] | None = None
         self._exit_registered = False
-        self.sends = ThreadSends()
+        self.sends: ThreadSends = ThreadSends()
         #: Whether this process has served a request; a script has not.
         self.serves = False
 

@@ -43,7 +43,7 @@ class Store:
     def __init__(self, url: str, *, env: str = "") -> None:
         if len(env) > 64:
             raise ConfigurationError("'MAIL_OUTBOX_ENV' must be at most 64 characters long.")
-        self.database = Database(url)
+        self.database: Database = Database(url)
         self.env = env
         self._worker: str | None = None
 

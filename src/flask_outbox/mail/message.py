@@ -112,20 +112,24 @@ class Message:
         locale: str | None = None,
         entity: bytes | None = None,
     ) -> None:
-        self.subject = subject
+        self.subject: str = subject
         self.recipients: list[Written] = [*listed(recipients)] if recipients else []
-        self.body = body
+        self.body: str | None = body
         self.alts: dict[str, str] = dict(alts) if alts else {}
         if html is not None:
             self.alts["html"] = html
-        self.sender = sender
+        self.sender: Written | None = sender
         self.cc: list[Written] = [*listed(cc)] if cc else []
         self.bcc: list[Written] = [*listed(bcc)] if bcc else []
         self.attachments: list[Attachment] = [*attachments] if attachments else []
-        self.reply_to = [*reply_to] if isinstance(reply_to, list) else reply_to
-        self.date = date
+        self.reply_to: Written | list[Written] | None = (
+            [*reply_to] if isinstance(reply_to, list) else reply_to
+        )
+        self.date: float | None = date
         self.charset = charset
-        self.extra_headers = _copied(extra_headers) if extra_headers else None
+        self.extra_headers: Mapping[str, str] | list[tuple[str, str]] | None = (
+            _copied(extra_headers) if extra_headers else None
+        )
         self.mail_options: list[str] = _words(mail_options) if mail_options else []
         self.rcpt_options: list[str] = _words(rcpt_options) if rcpt_options else []
         #: The Message-ID with its angle brackets; made at sealing where there is none.
@@ -135,7 +139,9 @@ class Message:
         self.metadata: dict[str, str] = dict(metadata) if metadata else {}
         self.priority = priority
         self.transport = transport
-        self.list_unsubscribe = _words(list_unsubscribe) if list_unsubscribe else None
+        self.list_unsubscribe: list[str] | None = (
+            _words(list_unsubscribe) if list_unsubscribe else None
+        )
         self.list_unsubscribe_post = list_unsubscribe_post
         self.template = template
         self.context: dict[str, object] = dict(context) if context else {}

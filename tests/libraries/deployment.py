@@ -109,8 +109,9 @@ def deploy(application: str, folder: Path, *options: str, **env: str) -> Iterato
         settings = environment(folder, server.port) | env
         settings["FLASK_APP"] = f"libraries.{application}:create_app"
         port, log = free_port(), folder / "gunicorn.log"
-        gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", *options]
-        command = [*gunicorn, "--bind", f"127.0.0.1:{port}", f"{settings['FLASK_APP']}()"]
+        # A worker that is told to end in the moment of its fork may not hear it.
+        gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--graceful-timeout=5"]
+        command = [*gunicorn, *options, "--bind", f"127.0.0.1:{port}", f"{settings['FLASK_APP']}()"]
         with Process(command, log=log, ports=[port], env=settings):
             yield Deployment(f"http://127.0.0.1:{port}", server, settings, log)
 

@@ -47,7 +47,7 @@ _PASSWORDS = """\
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
 sasldb_path: {folder}/conf/sasl/passwords
-mech_list: PLAIN LOGIN
+mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256
 """
 
 

@@ -108,6 +108,26 @@ def test_implicit_tls_works_too(postfix: Postfix) -> None:
     assert report.all_accepted
 
 
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"])
+def test_each_mechanism_lets_in_who_knows_the_password(mechanism: str, postfix: Postfix) -> None:
+    given = settings(postfix, auth_mechanisms=(mechanism,))
+    (known,) = deliver(postfix.port, letter(), **given)
+    (unknown,) = deliver(postfix.port, letter(), **{**given, "password": "wrong"})
+    assert known.all_accepted
+    assert facts(unknown) == (Kind.REFUSED, Scope.ACCOUNT, Phase.BEFORE)
+
+
+def test_recipients_beyond_postfixs_limit_get_further_transactions(
+    start_postfix: Callable[..., Postfix],
+) -> None:
+    server = start_postfix(settings={"smtpd_recipient_limit": "20"})
+    to = [f"{n}@example.net" for n in range(50)]
+    (report,) = deliver(server.port, letter(to=to), **settings(server))
+    assert report.all_accepted
+    arrived = b"".join(server.messages(50))
+    assert all(f"X-Original-To: {address}\n".encode() in arrived for address in to)
+
+
 def test_a_wrong_password_is_the_accounts_fault(postfix: Postfix) -> None:
     (report,) = deliver(postfix.port, letter(), **settings(postfix, password="wrong"))
     assert facts(report) == (Kind.REFUSED, Scope.ACCOUNT, Phase.BEFORE)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from flask_outbox.rules.outcomes import Kind, Phase, Scope
-from flask_outbox.transports.smtp_protocol import Envelope, LmtpProtocol, ProtocolError
+from flask_outbox.transports.smtp_lmtp import LmtpProtocol
+from flask_outbox.transports.smtp_protocol import Envelope, ProtocolError
 from flask_outbox.transports.smtp_states import Command, State
 from servers.dovecot import Dovecot
 from servers.scripted import CAPABILITIES, DROP, ScriptedServer

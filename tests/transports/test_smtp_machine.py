@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flask_outbox.transports.smtp_lmtp import LmtpProtocol
 from flask_outbox.transports.smtp_protocol import (
     LONE_DOT,
     MAX_LINE,
     MAX_LINES,
-    LmtpProtocol,
     ProtocolError,
     SmtpProtocol,
 )

@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,18 +42,22 @@ class Bell:
     def __init__(self, path: str) -> None:
         self.path = path
         self._listening: socket.socket | None = None
+        self._ringing: socket.socket | None = None
 
     def ring(self) -> None:
         """Wake the drainer, if there is one."""
         if not hasattr(socket, "AF_UNIX"):
             return
-        # One socket a ring costs microseconds, and there is none to close, to share or to carry over a fork.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringing:
+        ringing = self._ringing
+        if ringing is None:
+            # Bound to nothing and connected to nothing: threads and the children of a fork may share it.
+            ringing = self._ringing = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             ringing.setblocking(False)
-            try:
-                ringing.sendto(b"!", self.path)
-            except OSError:
-                return  # nobody listens, or its queue is full and it is awake anyway: the poll finds the letter
+            weakref.finalize(self, ringing.close)
+        try:
+            ringing.sendto(b"!", self.path)
+        except OSError:
+            return  # nobody listens, or its queue is full and it is awake anyway: the poll finds the letter
 
     def listen(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], object]) -> None:
         """Call ``wake`` whenever the bell rings. Only the drainer may listen: it takes the name from a dead one."""

@@ -25,8 +25,9 @@ from typing import Protocol
 from ..rules.outcomes import Kind, Outcome, Phase, Scope
 from ..rules.replies import Step
 from .smtp_job import Job
+from .smtp_lmtp import LmtpProtocol
 from .smtp_opening import Opener
-from .smtp_protocol import LONE_DOT, LmtpProtocol, Reply, SmtpProtocol
+from .smtp_protocol import LONE_DOT, Reply, SmtpProtocol
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command, State
 from .smtp_wire import Broken, HandshakeFailed, Wire, lost

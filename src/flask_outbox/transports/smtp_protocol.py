@@ -175,9 +175,9 @@ class SmtpProtocol:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if not STEPS[self.state]:
-                if self.state is State.CLOSED:
-                    return
-                raise self._error("bytes in the clear after STARTTLS was agreed")
+                if self.state is State.HANDSHAKE:
+                    raise self._error("bytes in the clear after STARTTLS was agreed")
+                return
             found = _REPLY_LINE(line)
             if not found or len(line) > MAX_LINE:
                 raise self._error("a line that is not an SMTP reply")
@@ -346,33 +346,6 @@ class SmtpProtocol:
     def _announced(self, option: str) -> bool:
         extension = _EXTENSIONS.get(_keyword(option))
         return extension is None or extension in self.capabilities
-
-
-class LmtpProtocol(SmtpProtocol):
-    """LMTP (RFC 2033): a content has as many replies as recipients were accepted, in their order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._accepted = 0
-
-    @property
-    def verdicts(self) -> int:
-        return self._accepted
-
-    def content(self, wire: bytes) -> bytes:
-        self._register_content(*[Command.VERDICT] * self._accepted)
-        return wire
-
-    def _reply(self, code: int) -> Reply:
-        reply = super()._reply(code)
-        if reply.command is Command.MAIL:
-            self._accepted = 0
-        elif reply.command is Command.RCPT and code < 300:
-            self._accepted += 1
-        elif reply.command is Command.DATA and self.state is State.DATA and not self._accepted:
-            # RFC 2033 §4.2 forbids it, and no reply would ever follow.
-            raise self._error("354 although no recipient was accepted")
-        return reply
 
 
 def _keyword(option: str) -> str:

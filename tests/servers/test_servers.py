@@ -49,7 +49,12 @@ def test_postfix_announces_what_the_tests_rely_on(postfix: Postfix) -> None:
     with logged_in(postfix) as client:
         client.ehlo()
         assert {"pipelining", "smtputf8", "8bitmime", "dsn", "auth"} <= set(client.esmtp_features)
-        assert client.esmtp_features["auth"].split() == ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"]
+        assert client.esmtp_features["auth"].split() == [
+            "PLAIN",
+            "LOGIN",
+            "CRAM-MD5",
+            "SCRAM-SHA-256",
+        ]
 
 
 def test_postfix_offers_no_auth_before_tls(postfix: Postfix) -> None:

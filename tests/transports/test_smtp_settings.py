@@ -34,6 +34,10 @@ LOGIN = {"username": "me", "password": "secret"}
         ({"tls_cert": "/no/such/file"}, "MAIL_TLS_CERT"),
         ({"tls_key": "/no/such/file"}, "MAIL_TLS_KEY"),
         ({**LOGIN, "tls": "required", "password": "sec\0ret"}, "MAIL_PASSWORD"),
+        ({**LOGIN, "tls": "required", "username": "m\x01e"}, "MAIL_USERNAME"),
+        ({"auth_mechanisms": ("EXTERNAL",)}, "MAIL_TLS_CERT"),
+        ({"token": lambda: "token", "tls": "required"}, "MAIL_USERNAME"),
+        ({"source_address": "mail.example.org"}, "MAIL_SOURCE_ADDRESS"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, object], key: str) -> None:
@@ -60,6 +64,31 @@ def test_a_password_may_go_over_tls(tls: str) -> None:
 
 def test_a_user_name_without_a_password_is_no_login() -> None:
     assert SmtpSettings("mail.example.org", username="me").login is None
+
+
+def test_a_token_leaves_this_machine_only_over_verified_tls() -> None:
+    with pytest.raises(ConfigurationError, match="'MAIL_OAUTH_TOKEN' is not sent"):
+        SmtpSettings("mail.example.org", tls="opportunistic", username="me", token=lambda: "token")
+
+
+def test_over_a_unix_socket_a_password_stays_on_this_machine() -> None:
+    settings = SmtpSettings("mail.example.org", socket="/run/lmtp", tls="never", **LOGIN)
+    assert settings.wants_login
+
+
+def test_only_mechanisms_that_there_is_something_to_say_in_are_used(tmp_path: Path) -> None:
+    def usable(**settings: object) -> tuple[str, ...]:
+        return SmtpSettings("localhost", tls="never", **settings).mechanisms
+
+    token = {"username": "me", "token": lambda: "token"}
+    cert = tmp_path / "client.pem"
+    trustme.CA().issue_cert("client").private_key_and_cert_chain_pem.write_to_path(str(cert))
+    assert usable() == ()
+    assert usable(**LOGIN) == ("PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5")
+    assert usable(**token) == ("OAUTHBEARER", "XOAUTH2")
+    assert usable(**token, auth_mechanisms=("PLAIN", "XOAUTH2")) == ("XOAUTH2",)
+    assert usable(tls_cert=str(cert)) == ()
+    assert usable(tls_cert=str(cert), auth_mechanisms=("EXTERNAL",)) == ("EXTERNAL",)
 
 
 def test_the_password_is_not_shown() -> None:

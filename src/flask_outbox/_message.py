@@ -45,10 +45,7 @@ def overrides(thing: object, original: Callable[..., Any]) -> bool:
 
 
 class Message(Draft):
-    """An e-mail as the application writes it: :class:`flask_outbox.mail.message.Message`, which lists the arguments.
-
-    Inside an application context it takes over the application's default sender, and its language.
-    """
+    __doc__ = Draft.__doc__
 
     subject: str
     body: str | None

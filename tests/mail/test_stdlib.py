@@ -63,14 +63,14 @@ def _leaves(entity: EmailMessage) -> list[EmailMessage]:
 
 
 def headers(root: EmailMessage) -> dict[str, object]:
-    """What the header says, spaces in free text alike."""
+    """What the header says, without the spaces in free text: Python's folding loses those between encoded words."""
     found: dict[str, object] = {}
     for name in ("From", "To", "Cc", "Reply-To"):
         if root[name] and root[name].addresses:
             found[name] = [(a.display_name, a.addr_spec) for a in root[name].addresses]
     for name in ("Subject", "X-Own"):
         if root[name] and root[name].strip():
-            found[name] = " ".join(root[name].split())
+            found[name] = "".join(root[name].split())
     return found | {"Date": root["Date"].datetime.timestamp(), "Message-ID": root["Message-ID"]}
 
 

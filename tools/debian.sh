@@ -74,10 +74,12 @@ EOF
     rm -f "$apt"/archives/*.deb
 }
 
-# Once is enough. One unreachable source of many is no reason to stop: what is missing shows in the next step.
+# Once is enough, for the system's lists and for those of our own. One unreachable source of many is no reason to stop:
+# what is missing shows in the next step.
 update_lists() {
-    [ -n "${updated:-}" ] || apt-get -qq update || true
-    updated=yes
+    case " ${updated:-} " in *" ${APT_CONFIG:-system} "*) return ;; esac
+    apt-get -qq update || true
+    updated="${updated:-} ${APT_CONFIG:-system}"
 }
 
 # The folder name under which Debian keeps this machine's libraries: x86_64-linux-gnu.

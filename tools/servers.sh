@@ -48,9 +48,10 @@ unpack_servers() {
 
 # Like Postfix it wants root; only its files need not be installed for that.
 unpack_exim() {
-    [ -e "$unpacked/usr/lib/$(multiarch)/libnss_wrapper.so" ] ||
-        unpack_packages exim4-daemon-light libnss-wrapper || { say "could not unpack exim4-daemon-light" && return; }
-    unpack_server exim4-daemon-light usr/sbin/exim4
+    [ ! -e .servers/bin/exim4 ] || return 0
+    unpack_packages exim4-daemon-light libnss-wrapper || { say "could not unpack exim4-daemon-light" && return; }
+    mkdir -p .servers/bin
+    write_wrapper "$unpacked/usr/sbin/exim4" .servers/bin/exim4
 }
 
 # unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.

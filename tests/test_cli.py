@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from click.testing import Result
@@ -33,7 +34,7 @@ def test_status_counts_and_says_that_nobody_works(app: Flask, mail: Mail) -> Non
 
 def test_status_of_an_outbox_that_was_never_used(app: Flask, mail: Mail) -> None:
     result = run(app, "status")
-    assert (result.exit_code, "Nothing." in result.output) == (0, True)
+    assert (result.exit_code, "outbox.sqlite." in result.output) == (0, True)
 
 
 def test_list_shows_the_newest_first(app: Flask, mail: Mail) -> None:
@@ -58,6 +59,19 @@ def test_show_tells_everything_of_a_message(app: Flask, mail: Mail) -> None:
     assert "No attempt yet." in output
 
 
+def test_show_tells_what_was_said_at_the_last_try_where_it_failed(app: Flask) -> None:
+    with ScriptedServer(script={"RCPT": "550 5.1.1 Nobody"}) as server:
+        app.config["MAIL_URL"] = f"smtp://127.0.0.1:{server.port}"
+        mail = Mail(app)
+        with app.app_context():
+            letter_id = send(mail)
+            run(app, "worker", "--once")
+    output = run(app, "show", letter_id).output
+    _, _, said = output.partition("What was said at try 1, with the seconds:\n")
+    assert "C: RCPT TO:<a@example.org>\n" in said
+    assert "S: 550 5.1.1 Nobody\n" in said
+
+
 def test_show_of_what_does_not_exist_is_an_error(app: Flask, mail: Mail) -> None:
     result = run(app, "show", "nothing")
     assert (result.exit_code, result.output) == (1, "Error: No message has the id nothing.\n")
@@ -76,8 +90,22 @@ def test_what_is_held_is_shown_with_its_reason_and_sent_or_cancelled_by_hand(app
 
 
 def test_what_is_sent_by_hand_or_cancelled_must_be_there(app: Flask, mail: Mail) -> None:
-    assert (run(app, "retry", "x").exit_code, run(app, "cancel", "x").exit_code) == (1, 1)
-    assert "is waiting" in run(app, "retry", send(mail)).output
+    for command in ("retry", "cancel"):
+        result = run(app, command, "x")
+        assert (result.exit_code, result.output) == (1, "Error: No message has the id x.\n")
+
+
+def test_what_cannot_be_retried_is_told_with_its_state(app: Flask, mail: Mail) -> None:
+    waiting = send(mail)
+    assert (
+        run(app, "retry", waiting).output == f"Error: {waiting} cannot be retried: it is queued.\n"
+    )
+
+
+def test_show_says_when_a_message_is_due(app: Flask, mail: Mail) -> None:
+    message = Message("Hello", recipients=["a@example.org"], body="x")
+    later = mail.send(message, at=datetime(2040, 1, 1, 12, tzinfo=UTC)).id
+    assert ", scheduled, due 2040-01-0" in run(app, "show", later).output
 
 
 def test_pause_and_resume(app: Flask, mail: Mail) -> None:
@@ -86,6 +114,12 @@ def test_pause_and_resume(app: Flask, mail: Mail) -> None:
     assert "Transport 'default' is paused: paused by hand" in run(app, "status").output
     assert run(app, "resume").exit_code == 0
     assert "paused" not in run(app, "status").output
+    assert run(app, "resume").output == "Transport 'default' was not paused.\n"
+
+
+def test_a_transport_that_there_is_not_cannot_be_paused(app: Flask, mail: Mail) -> None:
+    result = run(app, "pause", "defualt")
+    assert (result.exit_code, "'default'" in result.output) == (1, True)
 
 
 def test_init_db_can_be_run_again(app: Flask, mail: Mail) -> None:
@@ -117,6 +151,15 @@ def test_send_test_says_what_the_server_answered(app: Flask) -> None:
         app.extensions["flask_outbox"].close()
     assert result.exit_code == 0, result.output
     assert "The server took the message for you@example.org" in result.output
+
+
+def test_send_test_says_that_no_server_took_it_and_where_it_was_redirected(app: Flask) -> None:
+    app.config.update(MAIL_URL="null://", MAIL_REDIRECT_TO="qa@example.org")
+    Mail(app)
+    result = run(app, "send-test", "you@example.org")
+    app.extensions["flask_outbox"].close()
+    assert "No server, but null:// took the message for you@example.org" in result.output
+    assert ", redirected to qa@example.org in " in result.output
 
 
 def test_send_test_says_why_not_and_what_to_do(app: Flask) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 
 from flask_outbox import ConfigurationError, DeliveryError, Mail, Message
 from flask_outbox._cli import mail_cli
@@ -26,6 +26,7 @@ from flask_outbox.mail.address import Address
 from flask_outbox.mail.mime import compose
 from flask_outbox.signals import message_queued
 from servers.scripted import ScriptedServer
+from transports.examiners import bearer
 
 
 def named(name: str, folder: Path, **config: Any) -> Flask:
@@ -37,6 +38,32 @@ def named(name: str, folder: Path, **config: Any) -> Flask:
 def work_once(app: Flask) -> None:
     done = app.test_cli_runner().invoke(mail_cli, ["worker", "--once"])
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("engine", ["immediate", "outbox"])
+def test_the_function_that_gives_a_token_runs_in_the_applications_context(
+    tmp_path: Path, engine: str
+) -> None:
+    def token() -> str:
+        return f"token of {current_app.name}"
+
+    examiners = {"XOAUTH2": bearer("token of mailing", resigned=b"")}
+    with ScriptedServer(examiners=examiners) as server:
+        app = named(
+            "mailing",
+            tmp_path,
+            MAIL_ENGINE=engine,
+            MAIL_SERVER="127.0.0.1",
+            MAIL_PORT=server.port,
+            MAIL_USERNAME="me",
+            MAIL_OAUTH_TOKEN=token,
+        )
+        mail = Mail(app)
+        with app.app_context():
+            mail.send(Message("Hello", recipients=["you@example.org"], body="Hi"))
+        if engine == "outbox":
+            work_once(app)
+    assert len(server.messages) == 1
 
 
 # -- other rooms -----------------------------------------------------------------------------------------------
@@ -114,6 +141,17 @@ def test_a_debug_setting_of_mails_own_stands_above_flasks(
     app.extensions["flask_outbox"].close()
     assert logging.WARNING in {record.levelno for record in caplog.records}
     assert logging.ERROR not in {record.levelno for record in caplog.records}
+
+
+def test_flasks_debug_counts_also_where_app_run_switches_it_on(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=1, MAIL_WORKER="thread")
+    mail = Mail(app)
+    app.debug = True
+    mail.send_message("Hi", recipients=["a@example.org"], body="x")
+    app.extensions["flask_outbox"].close()
+    assert logging.ERROR in {record.levelno for record in caplog.records}
 
 
 # -- where mail may go -----------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,11 @@ def test_what_is_to_go_later_is_scheduled(mail: Mail, when: dict[str, Any]) -> N
     [
         ({"at": datetime.now()}, "at"),  # noqa: DTZ005 - that is the mistake
         ({"at": datetime.now(UTC), "delay": timedelta(1)}, "at"),
+        ({"at": "2030-01-01"}, "at"),
+        ({"delay": 60}, "delay"),
+        ({"expires": 3600.0}, "expires"),
+        ({"key": b"42"}, "key"),
+        ({"key": ""}, "key"),
         ({"priority": "urgent"}, "priority"),
         ({"guarantee": "exactly_once"}, "guarantee"),
     ],
@@ -133,7 +140,9 @@ def test_an_option_that_is_wrong_is_named(mail: Mail, options: dict[str, Any], f
 
 
 def test_an_engine_that_does_not_exist_is_named(mail: Mail) -> None:
-    with pytest.raises(ConfigurationError, match="'celry' is not one of: immediate, outbox"):
+    with pytest.raises(
+        ConfigurationError, match="'celry' is not one of: background, immediate, outbox"
+    ):
         mail.send(message(), engine="celry")
 
 
@@ -168,6 +177,33 @@ def test_without_context_or_with_another_application_the_error_gives_advice(app:
         mail.send(message())
     with app.app_context(), pytest.raises(RuntimeError, match="init_app"):
         mail.send(message())
+
+
+def test_two_applications_in_one_process_have_mails_of_their_own(
+    app: Flask, tmp_path: Path
+) -> None:
+    other = Flask("other", instance_path=str(tmp_path / "other"))
+    other.config.from_mapping(app.config)
+    mail, others = Mail(app), Mail(other)
+    with other.app_context():
+        mine, theirs = mail.send(message()), others.send(message())
+        assert (mail.get(theirs.id), others.get(mine.id)) == (None, None)
+    for one in (app, other):
+        one.extensions["flask_outbox"].close()
+
+
+def test_an_application_that_sent_is_freed_when_it_is_gone(tmp_path: Path) -> None:
+    app = Flask("passing", instance_path=str(tmp_path))
+    app.config.update(MAIL_DEFAULT_SENDER="app@example.org", MAIL_WORKER="external")
+    mail = Mail(app)
+    mail.send(message())
+    with app.app_context():
+        mail.send(message(), engine="immediate", transport="null://")
+    gone, process = weakref.ref(app), app.extensions["flask_outbox"].wiring.process
+    del app
+    gc.collect()
+    assert gone() is None
+    process.close()
 
 
 def test_a_second_init_app_reads_the_settings_again_and_drops_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flask import Flask
 
-from flask_outbox import ConfigurationError, Mail
+from flask_outbox import ConfigurationError, Mail, MessageError
 from flask_outbox._roads import (
+    PassingRoad,
+    Road,
     composer_of,
     default_road,
     lmtp_from_dsn,
+    passing_road,
     smtp_from_dsn,
     smtp_from_keys,
 )
@@ -174,6 +178,66 @@ def test_a_url_may_name_a_transport_that_sends_nothing(url: str, kind: type) -> 
     road = default_road(read_settings({"MAIL_URL": url}))
     assert road is not None
     assert isinstance(road(), kind)
+
+
+# -- those that messages bring along -----------------------------------------------------------------------------
+
+
+def passing(url: str, **config: Any) -> PassingRoad:
+    return passing_road(url, read_settings(config))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("smtp://me:s3cret@mx.example.org:2525?pool=8", "smtp://me@mx.example.org:2525?pool=8"),
+        ("smtp://me:s3%40cret@mx.example.org", "smtp://me@mx.example.org"),
+        ("smtp://me@example.org:s3@cret@mx.example.org", "smtp://me@example.org@mx.example.org"),
+        ("smtps://me:s3cret@[::1]:465", "smtps://me@[::1]:465"),
+        ("smtp://me@mx.example.org", "smtp://me@mx.example.org"),
+        (" smtp://m e:s3cret@mx.example.org ", "smtp://m%20e@mx.example.org"),
+    ],
+)
+def test_the_name_of_a_url_is_all_of_it_but_the_password(url: str, name: str) -> None:
+    road = passing(url)
+    assert (road.name, road.secret) == (name, "s3" in url)
+    assert "s3" not in repr(road)
+
+
+def test_what_a_passing_url_does_not_say_is_as_the_settings_say() -> None:
+    road = passing("smtp://mx.example.org", MAIL_POOL_SIZE=7).make
+    assert asyncio.run(concurrency_of(road)) == 14
+
+
+def test_the_token_of_the_configured_server_is_given_to_no_other() -> None:
+    token = {"MAIL_USERNAME": "me", "MAIL_OAUTH_TOKEN": lambda: "token", "MAIL_USE_TLS": True}
+    road = passing("smtp://me@mx.example.net?tls=never", MAIL_SERVER="mx.example.org", **token)
+    assert road.name == "smtp://me@mx.example.net?tls=never"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("smtp://me:s3cret@mx.example.org?colour=red", "'transport' has an unknown option: colour"),
+        ("smtp://me:s3cret@mx.example.org?pool=many", "'transport?pool' must be an integer."),
+        ("smtp://me:s3cret@mx.example.org?tls=never", "without TLS"),
+        ("smtp://me:s3cret@", "'transport' must be like smtp://"),
+        ("smtp://me:s3/cret@mx.example.org", "'transport' must be like smtp://"),
+        ("smtp://me:s3cret@mx.example.org:port", "'transport' must be like smtp://"),
+        ("s3cret://s3cret@default", "'transport' must begin with one of: smtp://, smtps://"),
+        ("file://s3cret:s3cret@host/folder", "'transport' must name the folder"),
+    ],
+)
+def test_a_passing_url_that_is_wrong_is_told_and_its_password_is_not(url: str, told: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        passing(url)
+    assert caught.value.field == "transport"
+    assert told in str(caught.value)
+    assert ":s3" not in str(caught.value)
+
+
+async def concurrency_of(road: Road) -> int:
+    return road().concurrency
 
 
 # -- DKIM ------------------------------------------------------------------------------------------------------

@@ -278,8 +278,8 @@ def row(demo: Demo, view: MessageView, *, with_history: bool) -> Row:
         TONES.get(view.state, "calm"),
         view.created,
         len(view.attempts),
-        reply(last) if last else "",
-        view.due - time.time() if view.state == "retrying" else None,
+        view.reason if view.state == "held" else reply(last) if last else "",
+        view.due - time.time() if view.state in {"retrying", "scheduled"} else None,
         tuple(history(demo, view)) if with_history else (),
     )
 
@@ -371,8 +371,10 @@ def seconds(value: float) -> str:
 
 
 def countdown(value: float) -> str:
-    """Whole seconds until something happens."""
-    return f"in {ceil(value)} s" if value > 0 else "now"
+    """Whole seconds or minutes until something happens."""
+    if value <= 0:
+        return "now"
+    return f"in {ceil(value)} s" if value < 100 else f"in {ceil(value / 60)} min"
 
 
 def clock(moment: float) -> str:

@@ -1,16 +1,13 @@
 """E-mail for Flask that returns at once and is never lost."""
 
 from ._extension import Mail
-from ._flask_mail import (
-    Connection,
-    install_as_flask_mail,
-    sanitize_address,
-    sanitize_addresses,
-)
+from ._flask_mail import Connection, install_as_flask_mail
 from ._message import Message
-from .engines.base import Receipt
+from ._sanitize import sanitize_address, sanitize_addresses
+from .engines.base import Batch, Receipt
 from .errors import (
     AddressError,
+    BacklogFullError,
     BadHeaderError,
     ConfigurationError,
     DeliveryError,
@@ -37,7 +34,9 @@ from .signals import (
 __all__ = [
     "AddressError",
     "Attachment",
+    "BacklogFullError",
     "BadHeaderError",
+    "Batch",
     "ConfigurationError",
     "Connection",
     "DeliveryError",

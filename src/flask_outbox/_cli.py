@@ -5,30 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import wraps
+from dataclasses import asdict
 from types import FrameType
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 import click
-from flask import current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 
 from ._message import Message
-from .errors import DeliveryError, MailError
-from .rules.states import State
+from ._showing import list_command, show_command, status_command
+from ._terminal import (
+    duration,
+    json_option,
+    log_nothing,
+    outbox,
+    plainly,
+    print_json,
+    this_desk,
+    this_mail,
+)
+from .errors import DeliveryError
+from .mail.address import parse_address
+from .rules.findings import Level, worst
+from .rules.staging import Staging
+from .rules.states import ENDED
 from .telemetry.cures import cure
 
 if TYPE_CHECKING:
     from ._config import Wiring
-    from ._desk import AppDesk
-    from ._flask_mail import _Mail
-    from .ledger.store import Store
-
-P = ParamSpec("P")
 
 mail_cli = AppGroup("mail", help="Send, watch and mend the application's mail.")
 
@@ -36,50 +44,17 @@ mail_cli = AppGroup("mail", help="Send, watch and mend the application's mail.")
 _PATIENCE = 15.0
 
 
-def plainly(function: Callable[P, None]) -> Callable[P, None]:
-    """Show this package's errors as a line for a person instead of a traceback."""
-
-    @wraps(function)
-    def plain(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except MailError as error:
-            raise click.ClickException(str(error)) from error
-
-    return plain
-
-
-def _desk() -> AppDesk:
-    desk: AppDesk | None = current_app.extensions.get("flask_outbox")
-    if desk is None:
-        raise click.ClickException(
-            "This application has no Mail: call Mail(app) or mail.init_app(app)."
-        )
-    return desk
-
-
-def _mail() -> _Mail:
-    return _desk().state
-
-
-def _outbox() -> tuple[Wiring, Store]:
-    wiring = _desk().wiring
-    if wiring.store is None:
-        raise click.ClickException("With MAIL_ENGINE='immediate' there is no outbox.")
-    return wiring, wiring.store
-
-
 @mail_cli.command("worker")
 @click.option("--once", is_flag=True, help="Drain what is due, then exit (for cron).")
 @plainly
 def worker_command(once: bool) -> None:
     """Deliver the mail of the outbox until SIGTERM or Ctrl-C; then finish what is being sent and exit."""
-    from .delivery.loop import Loop
+    from .delivery.loop import new_loop
 
-    wiring, store = _outbox()
+    wiring, store = outbox()
     store.check_schema()
     _log_to_terminal()
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_work(wiring, once))
 
 
@@ -132,9 +107,10 @@ def send_test_command(recipient: str) -> None:
         recipients=[recipient],
         body="This is a test message from your Flask application.\n",
     )
+    log_nothing()
     started = time.perf_counter()
     try:
-        receipt = _mail().send(message, engine="immediate")
+        receipt = this_mail().send(message, engine="immediate")
     except DeliveryError as error:
         for to, outcome in error.recipients.items():
             click.echo(f"{to}: {outcome.kind}: {outcome}", err=True)
@@ -144,77 +120,22 @@ def send_test_command(recipient: str) -> None:
     if receipt.state == "suppressed":
         raise click.ClickException("Sending is suppressed: TESTING or MAIL_SUPPRESS_SEND is set.")
     took = (time.perf_counter() - started) * 1000
-    click.echo(
-        f"The server took the message for {recipient} in {took:.0f} ms: {receipt.message_id}"
-    )
+    click.echo(f"{_taken(recipient)} in {took:.0f} ms: {receipt.message_id}")
 
 
-@mail_cli.command("status")
-@plainly
-def status_command() -> None:
-    """Show how much mail is in which state, what waits, and who works."""
-    _outbox()
-    status = _mail().status()
-    now = time.time()
-    _table(("STATE", "MESSAGES"), [(state, str(count)) for state, count in status.counts.items()])
-    if status.oldest_due is not None:
-        click.echo(f"\nOldest due: {_span(now - status.oldest_due)} ago")
-    for transport, reason in status.paused.items():
-        click.echo(f"\nTransport {transport!r} is paused: {reason}")
-    workers = [
-        (str(w.id), w.host, str(w.pid), f"{_span(now - w.beat)} ago") for w in status.workers
-    ]
-    click.echo("")
-    _table(("WORKER", "HOST", "PID", "LAST SEEN"), workers, empty="No worker is running.")
+def _taken(recipient: str) -> str:
+    """Who took a message for that recipient, and where it went instead."""
+    settings = this_desk().wiring.settings
+    scheme = (settings.url or "smtp").strip().partition("://")[0]
+    taker = "The server" if scheme.startswith(("smtp", "lmtp")) else f"No server, but {scheme}://"
+    staging = Staging(settings.redirect_to, settings.allowed_recipients)
+    meant = (parse_address(recipient, "recipients").addr,)
+    instead = "" if (to := staging.envelope(meant)) == meant else f", redirected to {', '.join(to)}"
+    return f"{taker} took the message for {recipient}{instead}"
 
 
-@mail_cli.command("list")
-@click.option(
-    "--state", type=click.Choice([str(state) for state in State]), help="Only this state."
-)
-@click.option("--limit", default=20, show_default=True, help="How many at most.")
-@plainly
-def list_command(state: str | None, limit: int) -> None:
-    """List messages, newest first."""
-    _outbox()
-    rows = [
-        (m.id, _clock(m.created), m.state, str(m.tries), _recipients(m.to), m.subject)
-        for m in _mail().messages(state=state, limit=limit)
-    ]
-    _table(("ID", "ACCEPTED", "STATE", "TRIES", "TO", "SUBJECT"), rows, empty="No messages.")
-
-
-@mail_cli.command("show")
-@click.argument("id")
-@plainly
-def show_command(id: str) -> None:
-    """Show one message: its recipients and every attempt."""
-    _outbox()
-    view = _mail().get(id)
-    if view is None:
-        raise click.ClickException(f"No message has the id {id}.")
-    state = f"{view.state}: {view.reason}" if view.reason else view.state
-    click.echo(f"{view.subject}\nfrom {view.sender}, accepted {_clock(view.created)}, {state}")
-    click.echo(f"Message-ID {view.message_id}\n")
-    _table(
-        ("RECIPIENT", "STATE", "ANSWER"),
-        [(r.address, r.state, _answer(r.code, r.enhanced, r.text)) for r in view.recipients],
-    )
-    click.echo("")
-    _table(
-        ("TRY", "STARTED", "TOOK", "RESULT", "ANSWER"),
-        [
-            (
-                str(a.number),
-                _clock(a.started),
-                f"{(a.finished - a.started) * 1000:.0f} ms",
-                a.kind,
-                _answer(a.code, a.enhanced, a.text),
-            )
-            for a in view.attempts
-        ],
-        empty="No attempt yet.",
-    )
+for _command in (status_command, list_command, show_command):
+    mail_cli.add_command(_command)
 
 
 @mail_cli.command("retry")
@@ -222,9 +143,9 @@ def show_command(id: str) -> None:
 @plainly
 def retry_command(id: str) -> None:
     """Send a message that is held, dead, uncertain or cancelled, as if it were new."""
-    _, store = _outbox()
+    _, store = outbox()
     if not store.retry(id, time.time()):
-        raise click.ClickException(f"{id} is waiting, being sent, sent or unknown.")
+        raise _not_now(id, "retried")
     click.echo(f"{id} is queued, for those who did not get it.")
 
 
@@ -233,67 +154,125 @@ def retry_command(id: str) -> None:
 @plainly
 def cancel_command(id: str) -> None:
     """Take a message that waits or is held out of the queue."""
-    _, store = _outbox()
+    _, store = outbox()
     if not store.cancel(id, time.time()):
-        raise click.ClickException(f"{id} is being sent, over or unknown.")
+        raise _not_now(id, "cancelled")
     click.echo(f"{id} is cancelled.")
+
+
+_everything = click.option("--all", "everything", is_flag=True, help="All transports.")
 
 
 @mail_cli.command("pause")
 @click.argument("transport", default="default")
+@_everything
 @plainly
-def pause_command(transport: str) -> None:
-    """Let no more mail out over TRANSPORT; what is sent meanwhile waits."""
-    _, store = _outbox()
-    store.pause(transport, "paused by hand", by="person")
-    click.echo(f"Transport {transport!r} is paused.")
+def pause_command(transport: str, everything: bool) -> None:
+    """Let no more mail out over TRANSPORT, or with --all by any way; what is sent meanwhile waits."""
+    wiring, store = outbox()
+    if everything:
+        from .ledger.store import EVERY
+
+        store.pause(EVERY, "paused by hand", by="person")
+        click.echo("Everything is paused; 'flask mail resume --all' goes on.")
+        return
+    name, _ = wiring.transport(transport, "immediate")
+    store.pause(name, "paused by hand", by="person")
+    click.echo(f"Transport {name!r} is paused.")
 
 
 @mail_cli.command("resume")
 @click.argument("transport", default="default")
+@_everything
 @plainly
-def resume_command(transport: str) -> None:
-    """Let mail out over TRANSPORT again."""
-    _, store = _outbox()
-    store.resume(transport)
-    click.echo(f"Transport {transport!r} is open.")
+def resume_command(transport: str, everything: bool) -> None:
+    """Let mail out over TRANSPORT again, or with --all by every way, whoever paused it."""
+    from .ledger.store import EVERY
+
+    _, store = outbox()
+    if everything:
+        click.echo("Everything is open." if store.resume_all() else "Nothing was paused.")
+        return
+    paused = store.resume(transport)
+    click.echo(f"Transport {transport!r} {'is open' if paused else 'was not paused'}.")
+    if EVERY in this_mail().status().paused:
+        click.echo("But everything is paused; 'flask mail resume --all' goes on.")
+
+
+@mail_cli.command("purge")
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in ENDED]),
+    required=True,
+    help="How they ended.",
+)
+@click.option(
+    "--older-than",
+    "age",
+    type=duration,
+    required=True,
+    help="Since when they must have ended: 30d, 12h, 90min.",
+)
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@plainly
+def purge_command(state: str, age: float, dry_run: bool) -> None:
+    """Delete messages that are over, with their recipients, attempts and attachments.
+
+    A batch of them at a time, while workers and sends go on. Keys given to 'send' are remembered.
+    """
+    _, store = outbox()
+    now = time.time()
+    found = store.count_ended(state, now - age)
+    if dry_run:
+        click.echo(f"{found:,} {state} messages would be deleted.")
+        return
+    gone = 0
+    with click.progressbar(length=found, label="Deleting", file=sys.stderr) as bar:
+        for number in store.purge(state, now - age, now):
+            gone += number
+            bar.update(number)
+    click.echo(f"{gone:,} {state} messages were deleted.")
+
+
+#: The exit codes of ``doctor``.
+_CODES = {Level.OK: 0, Level.WARNING: 1, Level.FAILED: 2}
+
+
+@mail_cli.command("doctor", with_appcontext=False)
+@click.option("--to", metavar="ADDRESS", help="Also send a test message to this address.")
+@json_option
+@click.pass_context
+def doctor_command(ctx: click.Context, to: str | None, as_json: bool) -> None:
+    """Look at settings, outbox, worker and mail server, and say what is wrong and how to mend it.
+
+    The server is asked as a worker asks it, with the configured login; without --to no mail is sent. Exits with 0 when
+    all is well, 1 when there are warnings, 2 when something does not work.
+    """
+    from ._doctor import examination
+
+    log_nothing()
+    findings = []
+    for finding in examination(ctx.ensure_object(ScriptInfo).load_app, to):
+        findings.append(finding)
+        if not as_json:
+            click.echo(str(finding))
+    level = worst(findings)
+    if as_json:
+        print_json({"level": level, "findings": [asdict(one) for one in findings]})
+    ctx.exit(_CODES[level])
 
 
 @mail_cli.command("init-db")
 @plainly
 def init_db_command() -> None:
     """Create the outbox's tables, where they are missing."""
-    _, store = _outbox()
+    _, store = outbox()
     store.create_schema()
     click.echo("The outbox's tables are there.")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str = "Nothing.") -> None:
-    rows = list(rows)
-    if not rows:
-        click.echo(empty)
-        return
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in [head, *rows]:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
-def _answer(code: int, enhanced: str, text: str) -> str:
-    return " ".join(filter(None, (str(code or ""), enhanced, text)))
-
-
-def _recipients(addresses: Sequence[str]) -> str:
-    more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
-    return (addresses[0] if addresses else "") + more
-
-
-def _clock(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
+def _not_now(id: str, what: str) -> click.ClickException:
+    view = this_mail().get(id)
+    if view is None:
+        return click.ClickException(f"No message has the id {id}.")
+    return click.ClickException(f"{id} cannot be {what}: it is {view.state}.")

@@ -12,20 +12,25 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from ._roads import default_road
+from ._roads import SCHEMES, PassingRoad, default_road, passing_road
 from ._settings import Settings, unknown_keys
-from .delivery.courier import Courier, TransportFactory, Watcher
-from .delivery.process import Process
+from .delivery.backlog import Backlog
+from .delivery.courier import Courier, Watcher
+from .delivery.process import WATCH, BacklogFactory, Process
+from .delivery.settings import BacklogSettings
+from .delivery.telling import Told, tell
+from .engines.background import SPILL, BackgroundEngine
 from .engines.base import Engine, Receipt
 from .engines.immediate import ImmediateEngine
-from .errors import ConfigurationError
+from .errors import ConfigurationError, MessageError
 from .mail.headers import verbatim
-from .mail.letter import Letter, Terms
+from .mail.letter import TRANSPORT, Letter, Terms
 from .mail.message import Message
 from .mail.seal import SealDefaults, seal
 from .rules.retry import RetryPolicy
@@ -34,14 +39,19 @@ from .signals import message_queued
 from .telemetry.announce import announcer
 from .telemetry.logs import delivery_logger
 from .transports.base import Transport
+from .transports.dsn import is_url
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from .delivery.settings import WorkerSettings
     from .delivery.worker import Worker
     from .ledger.reports import Reports
     from .ledger.store import Store
 
 logger = logging.getLogger("flask_outbox")
+
+Context = Callable[[], AbstractContextManager[object]]
 
 
 # -- settings of the rooms -------------------------------------------------------------------------------------
@@ -70,11 +80,12 @@ def worker_settings(settings: Settings) -> dict[bool, WorkerSettings]:
     """Of the worker thread (False) and of ``flask mail worker`` (True), which has no cap unless one is set."""
     from .delivery.settings import WorkerSettings
 
-    rate, drain = settings.worker_rate, settings.drain_timeout
-    return {
-        False: WorkerSettings(rate=200.0 if rate is None else rate, drain_timeout=drain),
-        True: WorkerSettings(rate=rate, drain_timeout=drain),
-    }
+    external = WorkerSettings(
+        rate=settings.worker_rate,
+        drain_timeout=settings.drain_timeout,
+        max_bytes=settings.worker_max_bytes,
+    )
+    return {False: replace(external, rate=external.rate or 200.0), True: external}
 
 
 # -- wiring ----------------------------------------------------------------------------------------------------
@@ -92,7 +103,7 @@ class Wiring:
     engine: str
     engines: Mapping[str, Engine]
     process: Process
-    _make_transports: TransportFactory
+    _roads: _Roads
     store: Store | None = None
     reports: Reports | None = None
     _make_worker: Callable[[Courier, bool], Worker] | None = None
@@ -100,6 +111,35 @@ class Wiring:
     def seal(self, message: Message, id: str, now: float) -> Letter:
         """Check a message and make it a letter, with what the settings say where it says nothing."""
         return seal(message, id=id, now=now, defaults=self.defaults)
+
+    def transport(self, asked: str, engine: str) -> tuple[str, str]:
+        """The name of the transport that a message asks for, and its whole URL where it brought one along.
+
+        :raises MessageError: there is none such.
+        :raises ConfigurationError: this engine cannot have it.
+        """
+        if asked == "default":
+            return asked, ""
+        if not (isinstance(asked, str) and is_url(asked)):
+            raise MessageError(
+                f"'transport' must be 'default', or begin with one of: {', '.join(SCHEMES)}.",
+                field="transport",
+            )
+        road = self._roads.passing(asked)
+        stored = engine == "outbox" or (
+            engine == "background" and self.settings.background_overflow == SPILL
+        )
+        if stored and road.secret:
+            raise ConfigurationError(
+                f"transport={road.name!r}: a URL with a password is not stored in the outbox: send with"
+                " engine='immediate', or configure the server by MAIL_URL."
+            )
+        if stored and len(road.name) > TRANSPORT:
+            raise MessageError(
+                f"'transport' must be at most {TRANSPORT} characters long, to be stored in the outbox.",
+                field="transport",
+            )
+        return road.name, asked
 
     @property
     def staged(self) -> bool:
@@ -112,8 +152,8 @@ class Wiring:
         :raises ConfigurationError: the configured engine has no outbox to work on.
         """
         if self._make_worker is None:
-            raise ConfigurationError("With MAIL_ENGINE='immediate' there is no outbox.")
-        courier = Courier(self._make_transports)
+            raise ConfigurationError(f"With MAIL_ENGINE={self.engine!r} there is no outbox.")
+        courier = self._roads.courier()
         return courier, self._make_worker(courier, True)
 
     def close(self) -> None:
@@ -123,6 +163,41 @@ class Wiring:
             self.store.dispose()
 
 
+class _Roads:
+    """What the letters of one application travel by.
+
+    :param context: entered around what is the application's own: an application context.
+    :raises ConfigurationError: the configured transport cannot be.
+    """
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._default = default_road(_called_in(context, settings))
+        #: What a URL names; those that were asked for last are known.
+        self.passing: Callable[[str], PassingRoad] = lru_cache(64)(
+            lambda url: passing_road(url, settings)
+        )
+
+    def courier(self) -> Courier:
+        """One for the event loop that it will be used in."""
+        return Courier(self._configured, lambda url: self.passing(url).make())
+
+    def _configured(self) -> Mapping[str, Transport]:
+        return {} if self._default is None else {"default": self._default()}
+
+
+def _called_in(context: Context, settings: Settings) -> Settings:
+    """The settings, the function among them called in that context."""
+    give = settings.oauth_token
+    if give is None:
+        return settings
+
+    def token() -> str:
+        with context():
+            return give()
+
+    return replace(settings, oauth_token=token)
+
+
 def wire(app: Flask, settings: Settings) -> Wiring:
     """Build everything the settings name; starts nothing and opens nothing.
 
@@ -130,23 +205,46 @@ def wire(app: Flask, settings: Settings) -> Wiring:
     """
     if unknown := unknown_keys(app.config):
         logger.warning("not settings of Flask-Outbox, and ignored: %s", ", ".join(unknown))
-    debug = app.debug if settings.debug is None else settings.debug
-    watchers: list[Watcher] = [delivery_logger(debug=debug), announcer(weakref.ref(app))]
-    road = default_road(settings)
+    app_ref = weakref.ref(app)
+    watchers: list[Watcher] = [
+        delivery_logger(debug=_debugging(settings, app_ref)),
+        announcer(app_ref),
+    ]
+    roads = _Roads(settings, app.app_context)
+    if settings.engine == "outbox" or settings.background_overflow == SPILL:
+        return _wire_outbox(app, settings, roads, watchers)
+    process = Process(
+        roads.courier,
+        None,
+        settings.drain_timeout,
+        make_backlog=_backlog_factory(app, settings, watchers),
+    )
+    engines = {
+        "immediate": ImmediateEngine(process, watchers),
+        "background": BackgroundEngine(process, settings.background_overflow),
+    }
+    return Wiring(
+        settings,
+        seal_defaults(settings),
+        settings.engine,
+        _staged(settings, engines),
+        process,
+        roads,
+    )
 
-    def make_transports() -> Mapping[str, Transport]:
-        return {} if road is None else {"default": road()}
 
-    if settings.engine == "outbox":
-        return _wire_outbox(app, settings, make_transports, watchers)
-    process = Process(make_transports, None, 0.0)
-    engines = _staged(settings, {"immediate": ImmediateEngine(process, watchers)})
-    return Wiring(settings, seal_defaults(settings), "immediate", engines, process, make_transports)
+def _debugging(settings: Settings, app_ref: Callable[[], Flask | None]) -> Callable[[], bool]:
+    def debugging() -> bool:
+        if settings.debug is not None:
+            return settings.debug
+        # Asked at each line, because app.run(debug=True) comes after init_app.
+        app = app_ref()
+        return app is not None and app.debug
+
+    return debugging
 
 
-def _wire_outbox(
-    app: Flask, settings: Settings, make_transports: TransportFactory, watchers: list[Watcher]
-) -> Wiring:
+def _wire_outbox(app: Flask, settings: Settings, roads: _Roads, watchers: list[Watcher]) -> Wiring:
     from .delivery.wakeup import Bell
     from .engines.outbox import OutboxEngine
     from .ledger.reports import Reports
@@ -156,10 +254,11 @@ def _wire_outbox(
     reports = Reports(store)
     make_worker = _worker_factory(app, settings, store, watchers)
     process = Process(
-        make_transports,
+        roads.courier,
         (lambda courier: make_worker(courier, False)) if settings.worker == "thread" else None,
         settings.drain_timeout,
         reports.left,
+        _backlog_factory(app, settings, watchers, lambda batch: outbox.submit(batch)),
     )
     app_ref = weakref.ref(app)
     outbox = OutboxEngine(
@@ -169,17 +268,47 @@ def _wire_outbox(
         find=reports.get,
         announce=lambda letter: message_queued.send(app_ref(), letter=letter),
     )
+    engines = {
+        "outbox": outbox,
+        "immediate": ImmediateEngine(process, watchers),
+        "background": BackgroundEngine(process, settings.background_overflow, outbox),
+    }
     return Wiring(
         settings,
         seal_defaults(settings),
-        "outbox",
-        _staged(settings, {"outbox": outbox, "immediate": ImmediateEngine(process, watchers)}),
+        settings.engine,
+        _staged(settings, engines),
         process,
-        make_transports,
+        roads,
         store,
         reports,
         make_worker,
     )
+
+
+def _backlog_factory(
+    app: Flask,
+    settings: Settings,
+    watchers: Sequence[Watcher],
+    store: Callable[[Sequence[tuple[Letter, Terms]]], object] | None = None,
+) -> BacklogFactory:
+    limits = BacklogSettings(settings.background_limit, settings.background_max_bytes)
+    app_ref = weakref.ref(app)
+
+    def make_backlog(process: Process, courier: Courier) -> Backlog:
+        # Keeps the application from its first letter in memory on, so that the last one can be told of.
+        app = app_ref()
+        if app is None:
+            raise RuntimeError("The application of this mail is gone.")
+        context = app.app_context
+
+        def hear(told: Told) -> None:
+            process.thread(WATCH).submit(tell, watchers, context, [told])
+
+        spills = settings.background_overflow == SPILL
+        return Backlog(process, courier, limits, tell=hear, store=store if spills else None)
+
+    return make_backlog
 
 
 def _worker_factory(
@@ -191,7 +320,6 @@ def _worker_factory(
 
     of_worker = worker_settings(settings)
     policy = RetryPolicy(delays=settings.retry_delays)
-    context = _context_factory(weakref.ref(app))
 
     def make_worker(courier: Courier, external: bool) -> Worker:
         return Worker(
@@ -202,22 +330,11 @@ def _worker_factory(
             lock=DrainerLock(store.path, external=external) if store.path else None,
             bell=Bell.of(store.path),
             watchers=watchers,
-            context=context,
+            # Keeps the application: a script's may be gone, but for this, when its mail is drained at exit.
+            context=app.app_context,
         )
 
     return make_worker
-
-
-def _context_factory(
-    app_ref: Callable[[], Flask | None],
-) -> Callable[[], AbstractContextManager[object]]:
-    def context() -> AbstractContextManager[object]:
-        app = app_ref()
-        if app is None:
-            raise RuntimeError("The application of this worker is gone.")
-        return app.app_context()
-
-    return context
 
 
 # -- staging ---------------------------------------------------------------------------------------------------
@@ -236,10 +353,19 @@ class _Staged(Engine):
     def __init__(self, engine: Engine, staging: Staging) -> None:
         self._engine = engine
         self._staging = staging
+        self.group = engine.group
 
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
         """Redirect or hold the letters as the settings say, and hand them on."""
         return self._engine.submit([self._stage(letter, terms) for letter, terms in batch])
+
+    def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
+        """The same, for a caller who must not wait."""
+        return self._engine.begin([self._stage(letter, terms) for letter, terms in batch])
+
+    def atomic(self, batch: str) -> AbstractContextManager[None]:
+        """As the engine does it."""
+        return self._engine.atomic(batch)
 
     def close(self) -> None:
         """Close the engine."""

@@ -10,32 +10,35 @@ import threading
 import time
 import warnings
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from flask import Flask, Response, has_request_context, request
 
-from ._flask_mail import Connection, SendOptions, _Mail, sanitize_address
+from ._batch import Group
+from ._flask_mail import Connection, _Mail
 from ._message import Message, new_id
+from ._sanitize import sanitize_address
+from ._terms import terms_of
 from .engines.base import Receipt
-from .errors import ConfigurationError, MessageError
+from .errors import ConfigurationError
 from .mail.address import Written, parse_address
 from .mail.message import Message as Draft
 from .signals import email_dispatched
 
 if TYPE_CHECKING:
     import smtplib
+    from concurrent.futures import Future
 
     from ._config import Wiring
     from ._settings import Settings
+    from .engines.base import Engine
     from .ledger.reports import Reports
+    from .ledger.store import Store
     from .mail.letter import Letter, Terms
-
-PRIORITIES = {"high": 0, "normal": 1, "low": 2}
-GUARANTEES = ("at_least_once", "at_most_once")
 
 #: The key of each field of Flask-Mail's state; ``suppress`` is read at each send.
 _KEYS = {
@@ -65,7 +68,6 @@ class AppDesk:
     def __init__(self, app: Flask, state: _Mail, plain: Mapping[str, object]) -> None:
         self._app = ref(app)
         self._wiring: Wiring | None = None
-        self._debug = app.debug
         self._changing = threading.Lock()
         self._warned = False
         self.settle(app, state, plain)
@@ -107,13 +109,13 @@ class AppDesk:
             if not _IN_URL.isdisjoint(said):
                 said["MAIL_URL"] = None
             settings, before = read_settings(ChainMap(said, app.config)), self._wiring
-            if before is None or app.debug != self._debug or not _same_road(before, settings):
+            if before is None or not _same_road(before, settings):
                 wiring = wire(app, settings)
             elif before.settings == settings:
                 wiring = before
             else:
                 wiring = replace(before, settings=settings, defaults=seal_defaults(settings))
-            self._wiring, self._seen, self._debug = wiring, seen, app.debug
+            self._wiring, self._seen = wiring, seen
         if before is not None and before.process is not wiring.process:
             before.close()
         if state.debug and wiring.engine == "immediate":
@@ -141,19 +143,82 @@ class AppDesk:
     def submit(self, connection: Connection, message: object, path: Written | None) -> Receipt:
         """Check a message and hand it to its engine, or to the connection's own host."""
         wiring = self.wired(self.app, connection.mail)
+        if connection.group is not None:
+            return self._submit(wiring, connection, message, path)
+        if not connection.options.wait:
+            return self._begin(wiring, connection, message, path)
         if (connection.options.engine or wiring.engine) == "immediate":
             return self._submit(wiring, connection, message, path)
-        here = request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
-        begun = wiring.process.sends.begin(here)
+        begun = wiring.process.sends.begin(_request_here())
         try:
             return self._submit(wiring, connection, message, path)
         finally:
             wiring.process.sends.end(begun)
 
+    @contextmanager
+    def gather(self, connection: Connection, *, atomic: bool) -> Iterator[Group]:
+        """Let a connection collect what is sent over it."""
+        app = self.app
+        wiring = self.wired(app, connection.mail)
+        begun = wiring.process.sends.begin(_request_here())
+        try:
+            yield Group(
+                lambda message: email_dispatched.send(app, message=message),
+                wiring.reports.of_batch if wiring.reports else lambda _: iter(()),
+                atomic=atomic,
+            )
+        finally:
+            wiring.process.sends.end(begun)
+
+    async def answer(self, pending: Future[Receipt], message: object) -> Receipt:
+        """Wait until a message was taken."""
+        import asyncio
+
+        receipt = await asyncio.wrap_future(pending)
+        email_dispatched.send(self.app, message=message)
+        return receipt
+
     def _submit(
         self, wiring: Wiring, connection: Connection, message: object, path: Written | None
     ) -> Receipt:
-        app, state, options = self.app, connection.mail, connection.options
+        app, state = self.app, connection.mail
+        engine, draft, letter, terms = self._sealed(wiring, connection, message, path)
+        asked = connection.options.transport or draft.transport
+        if connection.host is not None and not (asked or wiring.staged):
+            receipt = _by_host(connection.host, draft, letter, path)
+        elif self.suppressed(app, state):
+            receipt = Receipt(letter.id, letter.message_id, "suppressed", durable=False)
+        elif connection.group is not None:
+            return connection.group.take(engine, message, letter, terms)
+        else:
+            receipt = engine.submit([(letter, terms)])[0]
+        if connection.group is not None:
+            connection.group.count += 1
+        email_dispatched.send(app, message=message)
+        return receipt
+
+    def _begin(
+        self, wiring: Wiring, connection: Connection, message: object, path: Written | None
+    ) -> Receipt:
+        """Hand a message over without waiting; the connection has what can be awaited."""
+        from .delivery.loop import following
+
+        app = self.app
+        engine, _, letter, terms = self._sealed(wiring, connection, message, path)
+        if self.suppressed(app, connection.mail):
+            email_dispatched.send(app, message=message)
+            return Receipt(letter.id, letter.message_id, "suppressed", durable=False)
+        taking = engine.begin([(letter, terms)])
+        if (connection.options.engine or wiring.engine) != "immediate":
+            begun = wiring.process.sends.begin(_request_here(), elsewhere=True)
+            taking.add_done_callback(lambda _: wiring.process.sends.end(begun))
+        connection.pending.append((following(taking, lambda receipts: receipts[0]), message))
+        return Receipt(letter.id, letter.message_id, "queued", durable=False)
+
+    def _sealed(
+        self, wiring: Wiring, connection: Connection, message: object, path: Written | None
+    ) -> tuple[Engine, Draft, Letter, Terms]:
+        app, options = self.app, connection.options
         engine = wiring.engines.get(options.engine or wiring.engine)
         if engine is None:
             known = ", ".join(sorted(wiring.engines))
@@ -163,15 +228,11 @@ class AppDesk:
         letter = _letter(app, wiring, draft, now)
         if path:
             letter = replace(letter, envelope_from=parse_address(path, "envelope_from").addr)
-        terms = _terms(now, options, draft.priority)
-        if connection.host is not None and not wiring.staged:
-            receipt = _by_host(connection.host, draft, letter, path)
-        elif self.suppressed(app, state):
-            receipt = Receipt(letter.id, letter.message_id, "suppressed", durable=False)
-        else:
-            receipt = engine.submit([(letter, terms)])[0]
-        email_dispatched.send(app, message=message)
-        return receipt
+        terms = terms_of(now, options, draft.priority)
+        if asked := options.transport or draft.transport:
+            name, url = wiring.transport(asked, options.engine or wiring.engine)
+            terms = replace(terms, transport=name, url=url)
+        return engine, draft, letter, terms
 
     def seal(self, state: _Mail, message: Draft, id: str, now: float) -> Letter:
         """Make a letter of a message, with what the settings say where it says nothing."""
@@ -187,14 +248,15 @@ class AppDesk:
         app, state = self.app, connection.mail
         if self.suppressed(app, state):
             return False
-        if (connection.options.engine or self.wired(app, state).engine) == "immediate":
+        engine = connection.options.engine or self.wired(app, state).engine
+        if engine == "immediate" and connection.options.wait:
             return True
         if not self._warned:
             self._warned = True
             warnings.warn(
                 "'Connection.configure_host' is overridden, and not called, because the worker opens the"
                 " connections: say the same with MAIL_TIMEOUT, MAIL_LOCAL_HOSTNAME, MAIL_TLS_CA or another"
-                " setting, or set MAIL_ENGINE='immediate', which calls it.",
+                " setting, or set MAIL_ENGINE='immediate', with which 'send' calls it.",
                 stacklevel=4,
             )
         return False
@@ -207,23 +269,43 @@ class AppDesk:
         reports = self.wiring.reports
         if reports is None:
             raise ConfigurationError(
-                "With MAIL_ENGINE='immediate' nothing is stored that could be shown."
+                f"With MAIL_ENGINE={self.wiring.engine!r} nothing is stored that could be shown."
             )
         return reports
+
+    def cancel(self, id: str) -> bool:
+        """Take a message out of the queue, if it is there."""
+        return self._store().cancel(id, time.time())
+
+    def retry(self, id: str) -> bool:
+        """Put a message back into the queue, if it has ended or waits for a person."""
+        again = self._store().retry(id, time.time())
+        if again:
+            self.wiring.process.ensure_worker()
+        return again
+
+    def _store(self) -> Store:
+        store = self.wiring.store
+        if store is None:
+            raise ConfigurationError(
+                f"With MAIL_ENGINE={self.wiring.engine!r} nothing is stored that could be changed."
+            )
+        return store
 
     # -- otherwise ---------------------------------------------------------------------------------------------
 
     def on_request(self) -> None:
         """Start the worker at a process's first request."""
-        process = self.wiring.process
-        if not process.serves:
-            process.serves = True
+        # Not what the state wants by now: that may be wrong, which only a send is told.
+        if self._wiring is not None and not self._wiring.process.serves:
+            self._wiring.process.serves = True
             if not self.suppressed(self.app, self.state):
-                process.ensure_worker()
+                self._wiring.process.ensure_worker()
 
     def on_response(self, response: Response) -> Response:
         """Let no answer leave before what threads send for it is stored."""
-        self.wiring.process.sends.wait(request._get_current_object())  # type: ignore[attr-defined]
+        if self._wiring is not None:
+            self._wiring.process.sends.wait(request._get_current_object())  # type: ignore[attr-defined]
         return response
 
     def suppressed(self, app: Flask, state: _Mail) -> bool:
@@ -271,6 +353,10 @@ def _show_transcript() -> None:
 # -- one send --------------------------------------------------------------------------------------------------
 
 
+def _request_here() -> object | None:
+    return request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
+
+
 def _foreign(message: object) -> Draft:
     from .mail.foreign import from_foreign
 
@@ -310,40 +396,3 @@ def _by_host(host: smtplib.SMTP, draft: Draft, letter: Letter, path: Written | N
         draft.rcpt_options,
     )
     return Receipt(letter.id, letter.message_id, "sent", durable=False)
-
-
-def _terms(now: float, options: SendOptions, own_priority: str | None) -> Terms:
-    from .mail.letter import Terms
-
-    priority = options.priority or own_priority or "normal"
-    if priority not in PRIORITIES:
-        raise MessageError(
-            f"priority={priority!r} must be one of: high, normal, low.", field="priority"
-        )
-    if options.guarantee not in GUARANTEES:
-        raise MessageError(
-            f"guarantee={options.guarantee!r} must be at_least_once or at_most_once.",
-            field="guarantee",
-        )
-    if options.delay is not None and options.at is not None:
-        raise MessageError("'delay' and 'at' cannot both be given.", field="at")
-    return Terms(
-        priority=PRIORITIES[priority],
-        due=_moment(options.at if options.delay is None else options.delay, now, "at"),
-        expires=_moment(options.expires, now, "expires"),
-        guarantee=options.guarantee,
-        key=options.key,
-    )
-
-
-def _moment(when: datetime | timedelta | None, now: float, field: str) -> float | None:
-    if when is None:
-        return None
-    if isinstance(when, timedelta):
-        return now + when.total_seconds()
-    if when.tzinfo is None:
-        raise MessageError(
-            f"'{field}' needs a time zone: datetime.now(timezone.utc) + …, or a timedelta.",
-            field=field,
-        )
-    return when.timestamp()

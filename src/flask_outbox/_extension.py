@@ -5,37 +5,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 from flask import Flask
 
 from ._desk import AppDesk, flag
-from ._flask_mail import _Mail, _MailMixin
+from ._flask_mail import Desk, _Mail, _MailMixin, desk_here
 
 _lock = threading.Lock()
 
 
 class Mail(_MailMixin):
-    """Sends the mail of Flask applications.
+    """Sends the mail of Flask applications: of the one it was made for, or else of the current one.
 
     :param app: call :meth:`init_app` on this application.
     """
+
+    _own: ReferenceType[Flask] | None = None
 
     def __init__(self, app: Flask | None = None) -> None:
         self._apps: WeakSet[Flask] = WeakSet()
         if app is not None:
             self.init_app(app)
+            self.app = app
 
     def init_app(self, app: Flask) -> _Mail:
         """Read the application's ``MAIL_*`` settings. Starts no thread and opens no file.
 
         A second call, of this or another instance, reads the settings again. Where they are the same, nothing else
-        happens; where not, what is in flight under the old ones ends by itself.
+        happens; where not, what is in flight under the old ones is waited for.
 
         :returns: ``app.extensions["mail"]``.
         :raises ConfigurationError: a setting is wrong; the text names the key and the cure.
         """
-        app = getattr(app, "_get_current_object", lambda: app)()
+        app = _behind(app)
         state = self.init_mail(app.config, app.debug, app.testing)
         plain = Mail.init_mail(self, app.config, app.debug, app.testing)
         with _lock:
@@ -73,19 +76,22 @@ class Mail(_MailMixin):
 
     @property
     def app(self) -> Flask | None:
-        """The only application that this instance was made for."""
+        """The application that this instance was made for, or the only one that it was given later."""
+        if self._own is not None:
+            return self._own()
         apps = list(self._apps)
         return apps[0] if len(apps) == 1 else None
 
     @app.setter
-    def app(self, app: Flask) -> None:
-        self._apps.add(app)
+    def app(self, app: Flask | None) -> None:
+        self._own = None if app is None else ref(_behind(app))
 
     @property
-    def desk(self) -> AppDesk | None:  # type: ignore[override]  # read only, where a state has its own
-        """The desk of the only application."""
-        app = self.app
-        return app.extensions.get("flask_outbox") if app is not None else None
+    def desk(self) -> Desk | None:  # type: ignore[override]  # read only, where a state has its own
+        """The desk of its own application, of the current one, or of the only one."""
+        here = desk_here() if self._own is None else None
+        app = None if here else self.app
+        return here if app is None else app.extensions.get("flask_outbox")
 
     @property
     def state(self) -> _Mail | None:
@@ -104,3 +110,9 @@ class Mail(_MailMixin):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.state, name, None)
+
+
+def _behind(app: Flask) -> Flask:
+    """The application itself, where ``current_app`` was given."""
+    itself: Flask = getattr(app, "_get_current_object", lambda: app)()
+    return itself

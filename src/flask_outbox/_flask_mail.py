@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
 from types import TracebackType
@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from flask import Flask, current_app, has_app_context
 
 from ._message import Message, overrides
-from .mail.address import Address, Written, parse_address
+from .errors import MessageError
+from .mail.address import Written
 from .mail.message import Message as Draft
 from .signals import email_dispatched
 
 if TYPE_CHECKING:
     import smtplib
+    from concurrent.futures import Future
 
-    from .engines.base import Receipt
+    from ._batch import Group
+    from .engines.base import Batch, Receipt
     from .ledger.reports import MessageView, Reports, Status
     from .mail.letter import Letter
 
@@ -40,6 +43,13 @@ class SendOptions(NamedTuple):
     priority: str | None = None
     key: str | None = None
     guarantee: str = "at_least_once"
+    transport: str | None = None
+    wait: bool = True
+
+    def __repr__(self) -> str:
+        # Of a transport that is a URL the password is a part.
+        shown = [f"{name}={self._asdict()[name]!r}" for name in self._fields if name != "transport"]
+        return f"SendOptions({', '.join(shown)})"
 
 
 class Desk(Protocol):
@@ -57,6 +67,14 @@ class Desk(Protocol):
         """Check a message and hand it to its engine, or to the connection's own host."""
         ...
 
+    def gather(self, connection: Connection, *, atomic: bool) -> AbstractContextManager[Group]:
+        """Let a connection collect what is sent over it."""
+        ...
+
+    async def answer(self, pending: Future[Receipt], message: object) -> Receipt:
+        """Wait until a message was taken."""
+        ...
+
     def seal(self, state: _Mail, message: Draft, id: str, now: float) -> Letter:
         """Make a letter of a message, with what the settings say where it says nothing."""
         ...
@@ -72,6 +90,20 @@ class Desk(Protocol):
     def reports(self) -> Reports:
         """What became of the messages."""
         ...
+
+    def cancel(self, id: str) -> bool:
+        """Take a message out of the queue, if it is there."""
+        ...
+
+    def retry(self, id: str) -> bool:
+        """Put a message back into the queue, if it has ended or waits for a person."""
+        ...
+
+
+def desk_here() -> Desk | None:
+    """The desk of the current application."""
+    here: Desk | None = current_app.extensions.get("flask_outbox") if has_app_context() else None
+    return here
 
 
 class _MailMixin:
@@ -92,6 +124,7 @@ class _MailMixin:
         priority: str | None = None,
         key: str | None = None,
         guarantee: str = "at_least_once",
+        transport: str | None = None,
     ) -> Receipt:
         """Send a message: with the outbox engine store it and return, with the immediate one deliver it.
 
@@ -105,18 +138,88 @@ class _MailMixin:
             first one's receipt.
         :param guarantee: ``"at_least_once"``, or ``"at_most_once"`` for what must not arrive twice: then a
             message whose answer was lost is not sent again but waits for a person as ``uncertain``.
+        :param transport: what it goes over: ``"default"``, or a URL like ``MAIL_URL``; the message's own where it is
+            left out. A URL with a password is for the immediate engine: the outbox stores none.
         :raises MessageError: the message is wrong; ``field`` names where.
+        :raises ConfigurationError: the transport is a URL with a password, and the engine stores.
         :raises OutboxError: it could not be stored.
         :raises DeliveryError: with the immediate engine, a recipient did not get it.
         """
-        connection = self.connect()
-        connection.options = SendOptions(engine, delay, at, expires, priority, key, guarantee)
-        with connection:
-            if hasattr(message, "send"):
-                message.send(connection)
-            else:
-                connection.send(message)
+        connection = self._hand_over(
+            message,
+            SendOptions(engine, delay, at, expires, priority, key, guarantee, transport),
+        )
         return connection.receipt or self.find_desk().unsent()
+
+    def send_async(
+        self,
+        message: Message,
+        *,
+        engine: str | None = None,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: datetime | timedelta | None = None,
+        priority: str | None = None,
+        key: str | None = None,
+        guarantee: str = "at_least_once",
+        transport: str | None = None,
+    ) -> Coroutine[Any, Any, Receipt]:
+        """As :meth:`send`, for coroutines: ``await mail.send_async(message)`` never blocks the event loop.
+
+        The call itself hands the message over. Whoever awaits the answer may be cancelled, and the loop may end: the
+        message is stored or sent all the same.
+        """
+        connection = self._hand_over(
+            message,
+            SendOptions(engine, delay, at, expires, priority, key, guarantee, transport, False),
+        )
+        return _answered(self.find_desk(), connection)
+
+    def _hand_over(self, message: Message, options: SendOptions) -> Connection:
+        connection = self.connect()
+        connection.options = options
+        with connection:
+            _send_over(connection, message)
+        return connection
+
+    def send_many(
+        self,
+        messages: Iterable[Message],
+        *,
+        atomic: bool = False,
+        engine: str | None = None,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: datetime | timedelta | None = None,
+        priority: str | None = None,
+        key: Callable[[Message], str | None] | None = None,
+        guarantee: str = "at_least_once",
+        transport: str | None = None,
+    ) -> Batch:
+        """Send many messages: of any number, in as much memory as some hundreds of them need.
+
+        The outbox engine commits 500 at a time, and others write between. An exception ends it; what was committed
+        before is sent, but for ``atomic``, and is told by a note and, if it is one of ours, by its ``batch``.
+
+        :param messages: read once, as they are needed.
+        :param atomic: send all of them, or none: nothing before the last is stored, and nothing at all if the iterable
+            raises, a message is wrong or the process dies. For engines that store, and without ``key``.
+        :param key: gives each message its key; the other parameters, as of :meth:`send`, are for all of them.
+        :raises MessageError: a message is wrong; ``index`` says which one, counted from 0, and ``field`` where.
+        """
+        if atomic and key is not None:
+            raise MessageError(
+                "'key' cannot be given with atomic=True, which is not sent as a whole where a key was used before.",
+                field="key",
+            )
+        desk, connection = self.find_desk(), self.connect()
+        connection.options = SendOptions(
+            engine, delay, at, expires, priority, None, guarantee, transport
+        )
+        with desk.gather(connection, atomic=atomic) as group:
+            connection.group = group
+            with connection:
+                return group.fill(connection, messages, key, _send_over)
 
     def send_message(self, *args: Any, **kwargs: Any) -> Receipt:
         """Make a :class:`Message` of the arguments and send it."""
@@ -141,26 +244,47 @@ class _MailMixin:
         """A stored message with its recipients and attempts, or None."""
         return self.find_desk().reports().get(id)
 
-    def messages(self, *, state: str | None = None, limit: int = 50) -> Sequence[MessageView]:
+    def messages(
+        self,
+        *,
+        state: str | None = None,
+        tag: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[MessageView]:
         """Stored messages, newest first.
 
         :param state: only those in this state.
+        :param tag: only those that have this one among their tags.
+        :param before: the id of the last message of the page before.
         """
-        return self.find_desk().reports().list(state=state, limit=limit)
+        reports = self.find_desk().reports()
+        return reports.list(state=state, tag=tag, limit=limit, before=before)
+
+    def cancel(self, id: str) -> bool:
+        """Take a message out of the queue.
+
+        :returns: whether it is not sent. A message that is being sent, over or unknown stays as it is.
+        """
+        return self.find_desk().cancel(id)
+
+    def retry(self, id: str) -> bool:
+        """Send a message that is held, dead, uncertain or cancelled, as if it were new, to those who did not get it.
+
+        :returns: whether it was one.
+        """
+        return self.find_desk().retry(id)
 
     def status(self) -> Status:
         """Counts, lanes and workers at this moment."""
         return self.find_desk().reports().status(time.time())
 
     def find_desk(self) -> Desk:
-        """The desk of the current application, or of the only one.
+        """One's own desk, or that of the current application.
 
         :raises RuntimeError: there is none.
         """
-        here: Desk | None = (
-            current_app.extensions.get("flask_outbox") if has_app_context() else None
-        )
-        desk = here or self.desk
+        desk = self.desk or desk_here()
         if desk is not None:
             return desk
         if has_app_context():
@@ -222,6 +346,10 @@ class Connection:
         self.options: SendOptions = SendOptions()
         #: What the last message got.
         self.receipt: Receipt | None = None
+        #: What collects the messages, in the place of sending them at once.
+        self.group: Group | None = None
+        #: What has not yet got its own, where nobody waits here.
+        self.pending: list[tuple[Future[Receipt], object]] = []
 
     def __enter__(self) -> Self:
         self.num_emails = 0
@@ -274,6 +402,21 @@ class Connection:
         return self.send(Message(*args, **kwargs))
 
 
+def _send_over(connection: Connection, message: Message) -> None:
+    # Django's has another "send", which goes its own way.
+    if hasattr(message, "alts"):
+        message.send(connection)
+    else:
+        connection.send(message)
+
+
+async def _answered(desk: Desk, connection: Connection) -> Receipt:
+    receipt = connection.receipt or desk.unsent()
+    for pending, message in connection.pending:
+        receipt = await desk.answer(pending, message)
+    return receipt
+
+
 # As it is here, whatever is put in its place later.
 _CONFIGURE_HOST = Connection.configure_host
 
@@ -291,77 +434,3 @@ def install_as_flask_mail() -> None:
             "Flask-Mail is imported already: call 'flask_outbox.install_as_flask_mail()' before whatever"
             " imports 'flask_mail'."
         )
-
-
-# -- functions ---------------------------------------------------------------------------------------------------
-
-
-class FlaskMailUnicodeDecodeError(UnicodeDecodeError):
-    """Bytes that are no text; says which object they were."""
-
-    def __init__(self, obj: object, *args: Any) -> None:
-        self.obj = obj
-        super().__init__(*args)
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}. You passed in {self.obj!r} ({type(self.obj)})"
-
-
-def force_text(s: object, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Text of text, bytes, a lazy string or anything else."""
-    if not isinstance(s, bytes):
-        return s if isinstance(s, str) else str(s)
-    try:
-        return s.decode(encoding, errors)
-    except UnicodeDecodeError as error:
-        raise FlaskMailUnicodeDecodeError(s, *error.args) from error
-
-
-def sanitize_subject(subject: str, encoding: str = "utf-8") -> str:
-    """A subject in RFC 2047's form, where it needs that."""
-    return subject if subject.isascii() else _encoded(subject, encoding)
-
-
-def sanitize_address(addr: Written, encoding: str = "utf-8") -> str:
-    """An address as it stands in a header: no line ends, the name encoded and the domain in ASCII where needed.
-
-    :raises MessageError: it is no address.
-    """
-    from email.utils import quote
-
-    if isinstance(addr, Address):
-        addr = (addr.name, addr.addr)
-    bare = addr if isinstance(addr, tuple) else force_text(addr)
-    parsed = parse_address(_on_one_line(bare), "address")
-    name = parsed.name
-    if not name.isascii():
-        return f"{_encoded(name, encoding)} <{parsed.addr}>"
-    if not name:
-        return parsed.addr
-    shown = name if name.replace(" ", "").isalnum() else f'"{quote(name)}"'
-    return f"{shown} <{parsed.addr}>"
-
-
-def sanitize_addresses(addresses: Iterable[Written], encoding: str = "utf-8") -> list[str]:
-    """:func:`sanitize_address` of each."""
-    return [sanitize_address(addr, encoding) for addr in addresses]
-
-
-def _on_one_line(addr: str | tuple[str, str]) -> str | tuple[str, str]:
-    if isinstance(addr, tuple):
-        name, spec = addr
-        return "".join(str(name or "").splitlines()), "".join(str(spec).splitlines())
-    return "".join(addr.splitlines())
-
-
-def _encoded(text: str, encoding: str) -> str:
-    from email.charset import SHORTEST, Charset
-    from email.header import Header
-
-    charset = Charset(encoding)
-    if charset.input_charset == "utf-8":
-        charset.header_encoding = SHORTEST
-    try:
-        return Header(text, charset).encode()
-    except UnicodeEncodeError:
-        return _encoded(text, "utf-8")

@@ -103,10 +103,14 @@ class Message(Draft):
         """The Message-ID that the caller chose, if any."""
         return self._own_id
 
+    @property
+    def own_date(self) -> float | None:
+        """The date that the caller chose, if any."""
+        return None if self.date == self._dated else self.date
+
     def next_letter_id(self) -> str | None:
         """The id that :attr:`msgId` shows already; a message that is sent again has a new one, and a new date."""
-        if self.date is not None and self.date == self._dated:
-            self.date = None
+        self.date = self.own_date
         return None if self._is_sent else self._letter_id
 
     def note_letter(self, id: str, now: float) -> None:

@@ -1,15 +1,16 @@
-"""The roads that the settings name: what makes a transport inside the loop that will use it."""
+"""The roads that the settings and URLs name: what makes a transport inside the loop that will use it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import maxsize
 from typing import Any
 
 from ._kinds import BOOLEAN
 from ._settings import Settings, with_options
-from .errors import ConfigurationError
+from .errors import ConfigurationError, MessageError
 from .mail.letter import Letter
 from .mail.mime import compose
 from .transports.base import Transport
@@ -33,30 +34,79 @@ def default_road(settings: Settings) -> Road | None:
         server = smtp_from_keys(settings)
         return None if server is None else _smtp_road(server, settings)
     dsn = parse_dsn(settings.url, "MAIL_URL")
+    return _builder(dsn)(dsn, settings)
+
+
+def default_server(settings: Settings) -> SmtpSettings | None:
+    """The server of the default transport; None where it leads to none.
+
+    :raises ConfigurationError: what is set about it cannot be.
+    """
+    if settings.url is None:
+        return smtp_from_keys(settings)
+    dsn = parse_dsn(settings.url, "MAIL_URL")
+    builder = _builder(dsn)
+    if builder is _socket_road:
+        return lmtp_from_dsn(dsn, settings)
+    return smtp_from_dsn(dsn, settings) if builder is _server_road else None
+
+
+@dataclass(frozen=True, slots=True)
+class PassingRoad:
+    """One that a message brings along as a URL.
+
+    :param name: the URL without its password.
+    :param secret: whether it has one.
+    """
+
+    name: str
+    secret: bool
+    make: Road
+
+
+def passing_road(url: str, settings: Settings) -> PassingRoad:
+    """The one that a URL names. What it does not say is as the settings say; a token is for their server alone.
+
+    :raises MessageError: it cannot be.
+    """
+    shown = ""
+    try:
+        dsn = parse_dsn(url, "transport")
+        builder = _builder(dsn)
+        # Not before its kind is known: with another one the user, too, may be a secret.
+        shown = f"transport={dsn.name!r}: "
+        road = builder(dsn, replace(settings, oauth_token=None))
+    except ConfigurationError as error:
+        raise MessageError(f"{shown}{error}", field="transport") from error
+    return PassingRoad(dsn.name, bool(dsn.password), road)
+
+
+def _builder(dsn: Dsn) -> Callable[[Dsn, Settings], Road]:
     if dsn.scheme not in _BY_SCHEME:
-        known = ", ".join(f"{scheme}://" for scheme in _BY_SCHEME)
-        raise ConfigurationError(f"'MAIL_URL' must begin with one of: {known}.")
-    return _BY_SCHEME[dsn.scheme](dsn, settings)
+        raise ConfigurationError(f"'{dsn.key}' must begin with one of: {', '.join(SCHEMES)}.")
+    return _BY_SCHEME[dsn.scheme]
 
 
 def _plain_road(dsn: Dsn, settings: Settings) -> Road:
-    _refuse(dsn.options)
+    _refuse(dsn, dsn.options)
     return _PLAIN[dsn.scheme]
 
 
 def _file_road(dsn: Dsn, settings: Settings) -> Road:
     if dsn.host or len(dsn.path) < 2:
-        raise ConfigurationError("'MAIL_URL' must name the folder, like file:///var/tmp/mail.")
+        raise ConfigurationError(
+            f"'{dsn.key}' must name the folder by its whole path: file:///var/tmp/mail."
+        )
     options = dict(dsn.options)
-    maildir = BOOLEAN.read(options.pop("maildir", "no"), "MAIL_URL?maildir")
-    _refuse(options)
+    maildir = BOOLEAN.read(options.pop("maildir", "no"), f"{dsn.key}?maildir")
+    _refuse(dsn, options)
     composer = composer_of(settings)
     return lambda: FileTransport(Path(dsn.path), maildir=maildir, composer=composer)
 
 
-def _refuse(options: Mapping[str, str]) -> None:
+def _refuse(dsn: Dsn, options: Mapping[str, str]) -> None:
     if options:
-        raise ConfigurationError(f"'MAIL_URL' has an unknown option: {min(options)}.")
+        raise ConfigurationError(f"'{dsn.key}' has an unknown option: {min(options)}.")
 
 
 # -- SMTP ------------------------------------------------------------------------------------------------------
@@ -93,17 +143,17 @@ def smtp_from_dsn(dsn: Dsn, settings: Settings) -> SmtpSettings:
     :raises ConfigurationError: it names none, or an option is wrong.
     """
     if not dsn.host or dsn.path not in ("", "/"):
-        raise malformed("MAIL_URL")
+        raise malformed(dsn.key)
     options = dict(dsn.options)
     tls = options.pop("tls", None)
     if dsn.scheme == "smtps":
         if tls not in (None, "implicit"):
             raise ConfigurationError(
-                "'MAIL_URL' contradicts itself: smtps:// is TLS from the first byte, and the option tls says otherwise."
+                f"'{dsn.key}' contradicts itself: smtps:// is TLS from the first byte, and its option tls is not."
             )
         tls = "implicit"
     return _smtp(
-        with_options(settings, options),
+        with_options(settings, options, dsn.key),
         dsn.host,
         _PORTS[dsn.scheme] if dsn.port is None else dsn.port,
         dsn.username,
@@ -117,9 +167,9 @@ def lmtp_from_dsn(dsn: Dsn, settings: Settings) -> SmtpSettings:
     """The server behind the Unix socket that a URL names."""
     if dsn.host or len(dsn.path) < 2:
         raise ConfigurationError(
-            "'MAIL_URL' must name the socket, like lmtp+unix:///run/lmtp.sock."
+            f"'{dsn.key}' must name the socket, like lmtp+unix:///run/lmtp.sock."
         )
-    settings = with_options(settings, dsn.options)
+    settings = with_options(settings, dsn.options, dsn.key)
     return _smtp(settings, "localhost", 24, None, None, lmtp=True, socket=dsn.path)
 
 
@@ -207,3 +257,6 @@ _BY_SCHEME: dict[str, Callable[[Dsn, Settings], Road]] = {
     "file": _file_road,
     **dict.fromkeys(_PLAIN, _plain_road),
 }
+
+#: What a URL may begin with.
+SCHEMES = tuple(f"{scheme}://" for scheme in _BY_SCHEME)

@@ -172,17 +172,28 @@ class Settings:
     dkim_key: str | None = _dkim("MAIL_DKIM_KEY", PEM, None,
         "The private key, RSA or Ed25519. Needs the extra `crypto`.")
 
-    engine: str = _sending("MAIL_ENGINE", one_of("outbox", "immediate"), "outbox",
-        "`outbox` stores a message and returns; `immediate` sends it while the caller waits, and raises.")
+    engine: str = _sending("MAIL_ENGINE", one_of("outbox", "immediate", "background"), "outbox",
+        "`outbox` stores a message and returns; `immediate` sends it while the caller waits, and raises; `background`"
+        " keeps it in memory and returns.")
     worker: str = _sending("MAIL_WORKER", one_of("thread", "external"), "thread",
         "Who sends what the outbox holds: a thread of the app, or only `flask mail worker`.")
     worker_rate: float | None = _sending("MAIL_WORKER_RATE", NUMBER, None,
         "Messages a second that a worker starts, at most.", shown="200 for the thread, none for `flask mail worker`")
+    worker_max_bytes: int = _sending("MAIL_WORKER_MAX_BYTES", INTEGER, 64_000_000,
+        "Bytes of messages that a worker has in memory at once, at most; a single one may be larger.")
     retry_delays: tuple[float, ...] = _sending("MAIL_RETRY_DELAYS", SECONDS, RetryPolicy().delays,
         "Seconds before each further try after a temporary failure, ±20 %; the last one repeats.",
         shown=", ".join(f"{delay:g}" for delay in RetryPolicy().delays))
+    background_limit: int = _sending("MAIL_BACKGROUND_LIMIT", INTEGER, 1_000,
+        "Messages that `background` keeps in memory at most, in each process.")
+    background_max_bytes: int = _sending("MAIL_BACKGROUND_MAX_BYTES", INTEGER, 64_000_000,
+        "Bytes that they have together, at most.")
+    background_overflow: str = _sending("MAIL_BACKGROUND_OVERFLOW", one_of("block", "raise", "spill"), "block",
+        "What `background` does with one more: `block` waits for room, up to 10 seconds, `raise` raises"
+        " `BacklogFullError` at once, and `spill` stores it in the outbox, with what is left in memory at exit.")
     drain_timeout: float = _sending("MAIL_DRAIN_TIMEOUT", NUMBER, 10.0,
-        "Seconds that a process which ends may go on sending its mail.")
+        "Seconds that a process which ends may go on: a script sends what is due, a web process finishes what is on"
+        " its way.")
     suppress_send: bool | None = _sending("MAIL_SUPPRESS_SEND", BOOLEAN, None,
         "Whether nothing is really sent or stored. It is read at each send.", shown="Flask's `TESTING`")
     debug: bool | None = _sending("MAIL_DEBUG", BOOLEAN, None,
@@ -200,7 +211,7 @@ class Settings:
         "Everything goes to these addresses instead, with its headers as they were and the recipients it was for in"
         " `X-Original-To`.", shown="none")
     allowed_recipients: tuple[str, ...] = _staging("MAIL_ALLOWED_RECIPIENTS", PATTERNS, (),
-        "Mail to anyone else is held until `flask mail retry` or `cancel`, or refused by the immediate engine; with"
+        "Mail to anyone else is held until `flask mail retry` or `cancel`, or refused where nothing is stored; with"
         " `MAIL_REDIRECT_TO`, only mail to anyone else is redirected. `@example.org` is a whole domain, `*` stands for"
         " anything.",
         shown="everyone")
@@ -228,6 +239,11 @@ def read_settings(config: Config) -> Settings:
             "'MAIL_USE_TLS' and 'MAIL_USE_SSL' contradict each other: port 587 wants MAIL_USE_TLS (STARTTLS),"
             " port 465 wants MAIL_USE_SSL."
         )
+    if settings.background_overflow == "spill" and settings.engine == "immediate":
+        raise ConfigurationError(
+            "'MAIL_BACKGROUND_OVERFLOW' and 'MAIL_ENGINE' contradict each other: spill needs an outbox, and immediate"
+            " has none."
+        )
     if settings.url:
         _refuse_beside_url(config)
     dkim = ("MAIL_DKIM_DOMAIN", "MAIL_DKIM_SELECTOR", "MAIL_DKIM_KEY")
@@ -251,9 +267,12 @@ def _refuse_beside_url(config: Config) -> None:
         )
 
 
-def with_options(settings: Settings, options: Mapping[str, str]) -> Settings:
-    """The settings with what the query of ``MAIL_URL`` says in their place.
+def with_options(
+    settings: Settings, options: Mapping[str, str], where: str = "MAIL_URL"
+) -> Settings:
+    """The settings with what the query of a URL says in their place.
 
+    :param where: the setting or argument that the URL stands in, for the error.
     :raises ConfigurationError: an option is unknown or wrong.
     """
     rows = {row.option: (name, row) for name, row in _ROWS.items() if row.option}
@@ -261,10 +280,10 @@ def with_options(settings: Settings, options: Mapping[str, str]) -> Settings:
     for option, given in options.items():
         if option not in rows:
             raise ConfigurationError(
-                f"'MAIL_URL' has an unknown option: {option}. Known are: {', '.join(sorted({'tls', *rows}))}."
+                f"'{where}' has an unknown option: {option}. Known are: {', '.join(sorted({'tls', *rows}))}."
             )
         name, row = rows[option]
-        changes[name] = row.of.read(given, f"MAIL_URL?{option}")
+        changes[name] = row.of.read(given, f"{where}?{option}")
     return replace(settings, **changes)
 
 
@@ -280,5 +299,8 @@ def unknown_keys(config: Config) -> list[str]:
 def _nearest(key: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
-    near = " or ".join(get_close_matches(key, known, n=2, cutoff=0.7))
+    # Without what all have in common, which would make all of them near.
+    names = [one.removeprefix("MAIL_") for one in known]
+    found = get_close_matches(key.removeprefix("MAIL_"), names, n=2)
+    near = " or ".join(f"MAIL_{name}" for name in found)
     return f"{key} (did you mean {near}?)" if near else key

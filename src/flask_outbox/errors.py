@@ -14,6 +14,7 @@
     ├── OutboxError                           the outbox cannot store or read
     │   ├── SchemaError                       tables missing or of another version
     │   └── OutboxFileError (OSError)         the SQLite file or its folder
+    ├── BacklogFullError                      the background engine has no room for another message
     └── DeliveryError                         the immediate engine could not deliver; holds the report
 
 The world's failures (a refused recipient, a timeout) are values, see :mod:`flask_outbox.rules.outcomes`;
@@ -26,6 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engines.base import Batch
     from .rules.outcomes import Outcome, Report
 
 
@@ -38,6 +40,7 @@ class MailError(Exception):
     :ivar enhanced: its RFC 3463 status, ``"5.1.1"``.
     :ivar reply: its text, or what the network did.
     :ivar transport: the transport that tried.
+    :ivar batch: of ``mail.send_many``: what had been taken before; None otherwise.
     """
 
     scope: str = ""
@@ -46,6 +49,7 @@ class MailError(Exception):
     enhanced: str = ""
     reply: str = ""
     transport: str = ""
+    batch: Batch | None = None
 
 
 class ConfigurationError(MailError, ValueError):
@@ -56,13 +60,15 @@ class MessageError(MailError, ValueError):
     """The message cannot be sealed.
 
     :param field: the message's field at fault, as the caller wrote it (``"subject"``, ``"cc"``).
+    :param index: of the message among those given to ``mail.send_many``, counted from 0.
     """
 
     scope: str = "message"
 
-    def __init__(self, text: str, *, field: str = "") -> None:
+    def __init__(self, text: str, *, field: str = "", index: int | None = None) -> None:
         super().__init__(text)
         self.field = field
+        self.index = index
 
 
 class BadHeaderError(MessageError):
@@ -99,6 +105,10 @@ class SchemaError(OutboxError):
 
 class OutboxFileError(OutboxError, OSError):
     """The outbox's SQLite file or its folder cannot be used."""
+
+
+class BacklogFullError(MailError):
+    """The background engine has no room for another message, which is not accepted."""
 
 
 class DeliveryError(MailError):

@@ -11,11 +11,9 @@ from importlib import import_module
 from typing import Any
 
 from . import Attachment, BadHeaderError, Mail, Message, email_dispatched
-from ._flask_mail import (
-    Connection,
+from ._flask_mail import Connection, _Mail, _MailMixin
+from ._sanitize import (
     FlaskMailUnicodeDecodeError,
-    _Mail,
-    _MailMixin,
     force_text,
     sanitize_address,
     sanitize_addresses,

@@ -31,8 +31,9 @@ async def accept(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> R
 class Road(Transport):
     """Notes what it carries and answers as it is told."""
 
-    def __init__(self, answer: Answer = accept, concurrency: int = 8) -> None:
+    def __init__(self, answer: Answer = accept, concurrency: int = 8, kept: int = 0) -> None:
         self.concurrency = self.connections = concurrency
+        self.kept = kept
         self.answer = answer
         self.carried: list[tuple[str, tuple[str, ...]]] = []
         self.in_hand = 0

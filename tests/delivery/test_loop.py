@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 
-from flask_outbox.delivery.loop import Loop, LoopThread, ThreadQueue
+from flask_outbox.delivery.loop import Loop, LoopThread, ThreadQueue, new_loop
 
 
 @pytest.fixture
@@ -51,6 +53,28 @@ def test_stopping_does_what_is_queued_first() -> None:
     assert done == list(range(10))
 
 
+def test_a_loop_is_uvloops_where_that_is_installed() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    loop = new_loop()
+    loop.close()
+    assert isinstance(loop, uvloop.Loop)
+
+
+@pytest.mark.parametrize("fast", [None, SimpleNamespace(new_event_loop=lambda: 1 / 0)])
+def test_without_uvloop_or_with_patched_sockets_it_is_ours(
+    fast: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class GreenSocket(socket.socket):
+        """As gevent's stands in the place of Python's."""
+
+    monkeypatch.setattr("flask_outbox.delivery.loop.uvloop", fast)
+    if fast:
+        monkeypatch.setattr(socket, "socket", GreenSocket)
+    loop = new_loop()
+    loop.close()
+    assert type(loop) is Loop
+
+
 def test_a_loop_thread_starts_no_thread_before_it_is_used() -> None:
     before = threading.active_count()
     LoopThread()
@@ -75,6 +99,18 @@ def test_stopping_cancels_what_still_runs(loop_thread: LoopThread) -> None:
     assert started.wait(5)
     loop_thread.stop()
     assert running.cancelled()
+
+
+def test_what_runs_on_the_loop_does_not_see_the_context_of_who_started_it(
+    loop_thread: LoopThread,
+) -> None:
+    request = ContextVar("request", default="none")
+
+    async def seen() -> str:
+        return request.get()
+
+    request.set("the first one")
+    assert loop_thread.spawn(seen()).result(5) == "none"
 
 
 def test_names_are_looked_up_on_a_thread_of_the_loop() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from delivery.conftest import Road, letter, put
+from delivery.conftest import ACCEPTED, Road, letter, put
 from flask_outbox.delivery.courier import Courier
 from flask_outbox.delivery.process import Process
 from flask_outbox.delivery.settings import WorkerSettings
 from flask_outbox.delivery.worker import Worker
 from flask_outbox.ledger.file import DrainerLock
 from flask_outbox.ledger.store import Store
+from flask_outbox.mail.letter import Letter
+from flask_outbox.rules.outcomes import Kind, Report
 from flask_outbox.rules.retry import RetryPolicy
+from flask_outbox.transports.base import Clearance
 from servers.process import wait_until
 
 
@@ -28,7 +35,7 @@ def factory(store: Store) -> Callable[[Courier], Worker]:
 
 
 def process(store: Store, road: Road) -> Process:
-    return Process(lambda: {"default": road}, factory(store), drain_timeout=5)
+    return Process(road.courier, factory(store), drain_timeout=5)
 
 
 def test_nothing_runs_before_it_is_needed(store: Store) -> None:
@@ -106,3 +113,57 @@ def test_a_worker_without_a_sign_of_life_counts_as_stuck(
     monkeypatch.setattr("flask_outbox.delivery.process.STALE", -1.0)
     assert one.stuck()
     one.close()
+
+
+def test_a_closed_process_starts_no_worker_for_a_send_that_began_before(store: Store) -> None:
+    one = process(store, Road())
+    one.ensure_worker()
+    one.close()
+    before = threading.active_count()
+    one.ensure_worker()
+    assert threading.active_count() == before
+
+
+class Gate:
+    """A server that answers when it is told."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    async def answer(self, letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        self.entered.set()
+        while not self.leave.is_set():
+            await asyncio.sleep(0.01)
+        return Report.of(to, ACCEPTED)
+
+
+def test_closing_waits_for_a_send_that_is_waited_for(store: Store) -> None:
+    gate = Gate()
+    one = process(store, Road(gate.answer))
+    with ThreadPoolExecutor() as threads:
+        carried = threads.submit(one.carry, letter(1), ("user1@example.org",), "default")
+        assert gate.entered.wait(5)
+        closed = threads.submit(one.close)
+        gate.leave.set()
+        closed.result(5)
+        assert carried.result(5).all_accepted
+
+
+def test_a_send_that_closing_did_not_wait_for_may_have_been_accepted(store: Store) -> None:
+    gate = Gate()
+    one = Process(Road(gate.answer).courier, None, drain_timeout=0)
+    with ThreadPoolExecutor() as threads:
+        carried = threads.submit(one.carry, letter(1), ("user1@example.org",), "default")
+        assert gate.entered.wait(5)
+        one.close()
+        assert carried.result(5).outcomes["user1@example.org"].kind is Kind.UNKNOWN
+
+
+def test_a_closed_process_is_not_kept_for_the_exit(store: Store) -> None:
+    one = process(store, Road())
+    one.carry(letter(1), ("user1@example.org",), "default")
+    one.close()
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None

@@ -6,7 +6,7 @@ import smtplib
 import warnings
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask import Flask
@@ -258,6 +258,18 @@ def test_a_message_of_the_standard_library_is_taken(mail: Mail, app: Flask) -> N
         receipts = [mail.send(foreign), app.extensions["mail"].send(foreign)]  # type: ignore[arg-type]
     assert [mail.get(receipt.id).subject for receipt in receipts] == ["Foreign"] * 2  # type: ignore[union-attr]
     assert outbox == [foreign, foreign]
+
+
+def test_a_message_of_djangos_kind_is_sent_by_us_and_not_by_itself(mail: Mail) -> None:
+    class EmailMessage:
+        subject, body, from_email = "Foreign", "Hi", "me@example.org"
+        to, cc, bcc, reply_to, attachments = ["you@example.org"], [], [], [], []  # type: ignore[var-annotated]
+        extra_headers: ClassVar[dict[str, str]] = {}
+
+        def send(self, fail_silently: bool = False) -> int:
+            raise AssertionError("it would go over a connection of its own")
+
+    assert mail.send(EmailMessage()).state == "queued"  # type: ignore[arg-type]
 
 
 def test_what_is_no_message_is_refused_with_advice(mail: Mail) -> None:

@@ -19,10 +19,12 @@ from flask_outbox import DeliveryError, Mail, MailError, MessageError
 from flask_outbox.engines.smtplib_errors import delivery_error
 from flask_outbox.mail.address import Address
 from flask_outbox.mail.letter import Letter
-from flask_outbox.rules.outcomes import Kind, Outcome, Report
+from flask_outbox.rules.outcomes import Kind, Outcome, Report, Scope
 from servers.scripted import DROP, HANG, ScriptedServer
 
 from .conftest import message
+
+LETTER = Letter("0" * 32, "<a@b.org>", 0, "a@b.org", ("c@d.org",), Address("a@b.org"))
 
 
 def raised(mail: Mail, **fields: Any) -> Any:
@@ -59,6 +61,53 @@ def test_a_wrong_password_is_an_authentication_error(immediate: Callable[..., Ma
         error = raised(immediate(server, MAIL_USERNAME="me", MAIL_PASSWORD="wrong"))
     assert isinstance(error, smtplib.SMTPAuthenticationError)
     assert (error.smtp_code, error.scope) == (535, "account")
+
+
+LOGIN = {"MAIL_USERNAME": "me", "MAIL_PASSWORD": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("server", "config", "kind"),
+    [
+        ({}, LOGIN, smtplib.SMTPNotSupportedError),
+        ({"accounts": LOGIN, "mechanisms": "GSSAPI"}, LOGIN, smtplib.SMTPException),
+        ({"accounts": LOGIN, "script": {"AUTH": "334 Hm"}}, LOGIN, smtplib.SMTPAuthenticationError),
+        ({}, {"MAIL_USE_TLS": True}, smtplib.SMTPNotSupportedError),
+        ({"capabilities": ["SIZE 9"]}, {}, smtplib.SMTPSenderRefused),
+    ],
+    ids=["no AUTH", "no mechanism", "no challenge", "no STARTTLS", "too large"],
+)
+def test_what_a_server_lacks_is_the_class_of_smtplib(
+    immediate: Callable[..., Mail],
+    server: dict[str, Any],
+    config: dict[str, Any],
+    kind: type[Exception],
+) -> None:
+    with ScriptedServer(**server) as scripted:
+        error = raised(immediate(scripted, **config))
+    assert isinstance(error, kind)
+    assert not error.code or error.code == error.smtp_code
+
+
+def test_what_ends_a_login_is_an_authentication_error(
+    immediate: Callable[..., Mail], caplog: pytest.LogCaptureFixture
+) -> None:
+    def give() -> str:
+        raise LookupError
+
+    token = {"MAIL_USERNAME": "me", "MAIL_OAUTH_TOKEN": give}
+    with ScriptedServer(accounts={"me": ""}, mechanisms="XOAUTH2") as server:
+        error = raised(immediate(server, **token))
+    assert isinstance(error, smtplib.SMTPAuthenticationError)
+    assert "LookupError" in str(error)
+
+
+def test_without_smtputf8_an_address_beyond_ascii_is_not_supported(
+    immediate: Callable[..., Mail],
+) -> None:
+    with ScriptedServer(["SIZE"]) as server:
+        error = raised(immediate(server), recipients=["jürgen@example.org"])
+    assert isinstance(error, smtplib.SMTPNotSupportedError)
 
 
 def test_nobody_there_is_a_connection_refused_error(immediate: Callable[..., Mail]) -> None:
@@ -118,10 +167,15 @@ def test_refused_recipients_are_read_as_ours_and_as_smtplibs(
 
 
 def test_the_error_can_be_pickled() -> None:
-    letter = Letter("0" * 32, "<a@b.org>", 0, "a@b.org", ("c@d.org",), Address("a@b.org"))
     report = Report({"c@d.org": Outcome(Kind.REFUSED, code=550, cause="rcpt")}, "default")
-    again = pickle.loads(pickle.dumps(delivery_error(letter, report)))
+    again = pickle.loads(pickle.dumps(delivery_error(LETTER, report)))
     assert (type(again), again.code, str(again)) == (DeliveryError, 550, "c@d.org: 550")
+
+
+def test_a_cause_that_nobody_knows_is_an_smtp_exception() -> None:
+    outcome = Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Odd", cause="CarrierPigeonError")
+    error = delivery_error(LETTER, Report.of(LETTER.envelope_to, outcome))
+    assert isinstance(error, smtplib.SMTPException)
 
 
 def test_an_error_about_the_message_blames_the_message() -> None:

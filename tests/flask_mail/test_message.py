@@ -127,6 +127,13 @@ def test_to_dict_does_not_bind_a_message_to_one_letter(mail: Mail) -> None:
     assert "msgId" not in made.to_dict()
 
 
+def test_to_dict_does_not_keep_the_date_of_a_send(mail: Mail) -> None:
+    made = message()
+    mail.send(made)
+    assert "date" not in made.to_dict()
+    assert message(date=1_000_000_000.0).to_dict()["date"] == 1_000_000_000.0
+
+
 # -- as_bytes and as_string ----------------------------------------------------------------------------------------
 
 

@@ -224,6 +224,18 @@ def test_mail_of_current_app_within_a_request_calls_no_setup_method(app: Flask) 
     app.extensions["flask_outbox"].close()
 
 
+def test_a_setting_that_is_changed_to_nonsense_is_told_to_who_sends_alone(app: Flask) -> None:
+    mail = Mail(app)
+    app.get("/")(lambda: "no mail here")
+    client = app.test_client()
+    assert client.get("/").text == "no mail here"
+    mail.state.port = "nonsense"  # type: ignore[union-attr, assignment]
+    assert client.get("/").text == "no mail here"
+    with pytest.raises(ConfigurationError, match="MAIL_PORT"):
+        mail.send(message())
+    app.extensions["flask_outbox"].close()
+
+
 def test_an_application_without_mail_is_sent_for_by_the_only_other_one(app: Flask) -> None:
     mail = Mail(app)
     with Flask("other").app_context():

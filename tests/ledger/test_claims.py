@@ -84,6 +84,14 @@ def test_a_claim_stops_before_it_takes_too_much_into_memory(store: Store) -> Non
     assert taken == [[0], [1], [2]]
 
 
+def test_a_claim_takes_nothing_where_there_is_no_room_for_the_first(store: Store) -> None:
+    store.add([(letter(1, attached=[bytes(100_000)]), Terms())], NOW)
+    put(store, 2)
+    nothing = store.claim("default", 1, 9, now=NOW, lease=LEASE, budget=100_000, one_always=False)
+    assert nothing == []
+    assert ids(claim(store)) == [1, 2]
+
+
 def test_two_threads_never_claim_the_same_letter(store: Store) -> None:
     put(store, *range(200))
     claimed: list[int] = []
@@ -292,7 +300,7 @@ def test_a_paused_transport_says_so_on_the_agenda(store: Store) -> None:
 def test_a_lane_of_a_domain_belongs_to_its_transport(store: Store) -> None:
     put(store, 1)
     (lane,) = store.agenda(NOW)
-    assert replace(lane, lane="smtp/example.org").transport == "smtp"
+    assert replace(lane, lane="smtp example.org").transport == "smtp"
 
 
 # -- cost ------------------------------------------------------------------------------------------------------

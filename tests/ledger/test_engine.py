@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import subprocess
@@ -303,6 +304,17 @@ def test_a_snapshot_sees_one_moment(store: Store) -> None:
         assert connection.exec_driver_sql(counted).scalar_one() == 1
     with store.database.snapshot() as connection:
         assert connection.exec_driver_sql(counted).scalar_one() == 2
+
+
+def test_a_database_that_is_collected_closes_its_connections(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/outbox.sqlite")
+    with database.snapshot() as connection:
+        driver = connection.connection.driver_connection
+    del database, connection
+    gc.collect()
+    assert isinstance(driver, sqlite3.Connection)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("SELECT 1")
 
 
 # -- forks -----------------------------------------------------------------------------------------------------

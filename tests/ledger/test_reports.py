@@ -116,6 +116,15 @@ def test_messages_are_listed_by_state(
     assert numbers(reports.list(state=state)) == listed
 
 
+def test_a_list_of_many_live_messages_is_the_same(
+    store: Store, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_of_each(store)
+    few = {word: numbers(reports.list(state=word)) for word in queries.QUEUED}
+    monkeypatch.setattr(queries, "FEW", 0)
+    assert {word: numbers(reports.list(state=word)) for word in queries.QUEUED} == few
+
+
 def test_messages_are_listed_by_transport(store: Store, reports: Reports) -> None:
     put(store, 1)
     put(store, 2, terms=Terms(transport="other"))
@@ -212,7 +221,7 @@ def test_what_is_left_is_all_that_waits_but_for_what_is_not_yet_due(
 
 def plan(store: Store, query: Executable) -> list[str]:
     asked = {"id": "x", "ids": ["x"], "env": "", "now": 0, "until": 0, "lane": "x", "priority": 1}
-    values = {**asked, "limit": 50, "transport": "x", "before": "x"}
+    values = {**asked, "limit": 50, "transport": "x", "before": "x", "tag": "x"}
     steps: list[str] = []
 
     def explain(
@@ -232,8 +241,8 @@ def plan(store: Store, query: Executable) -> list[str]:
     return steps
 
 
-def listing(state: str | None) -> Executable:
-    return queries.messages(state=state, transport=None)
+def listing(state: str | None, *, many: bool = False, tag: str | None = None) -> Executable:
+    return queries.messages(state=state, transport=None, tag=tag, many=many)
 
 
 @pytest.mark.parametrize(
@@ -243,8 +252,10 @@ def listing(state: str | None) -> Executable:
         (listing("dead"), "ix_mail_delivery_attention (env=? AND state=? AND letter_id<?)"),
         (listing("expired"), "ix_mail_delivery_attention (env=? AND state=? AND letter_id<?)"),
         (listing("sent"), "sqlite_autoindex_mail_delivery_1 (letter_id<?)"),
+        (listing("queued", many=True), "sqlite_autoindex_mail_delivery_1 (letter_id<?)"),
+        (listing("scheduled", many=True), "sqlite_autoindex_mail_delivery_1 (letter_id<?)"),
     ],
-    ids=["newest", "attention", "expired", "sent"],
+    ids=["newest", "attention", "expired", "sent", "many queued", "many scheduled"],
 )
 def test_a_page_is_found_by_an_index_that_is_in_order(
     store: Store, query: Executable, index: str
@@ -253,6 +264,20 @@ def test_a_page_is_found_by_an_index_that_is_in_order(
     page = steps[: steps.index("SCAN page")]
     assert page[-1].endswith(index)
     assert not any("TEMP B-TREE" in step for step in page)
+
+
+@pytest.mark.parametrize("state", [None, "queued", "dead", "sent"])
+def test_a_page_of_a_tag_is_found_by_the_tag(store: Store, state: str | None) -> None:
+    steps = plan(store, listing(state, tag="news"))
+    assert steps[1:3] == [
+        "SEARCH mail_letter_tag USING PRIMARY KEY (tag=? AND letter_id<?)",
+        "SEARCH mail_delivery USING INDEX sqlite_autoindex_mail_delivery_1 (letter_id=?)",
+    ]
+    assert steps[3] == "SCAN page"
+
+
+def test_what_is_being_sent_is_found_by_what_is_in_hand(store: Store) -> None:
+    assert "SCAN in_hand USING INDEX ix_mail_delivery_leased" in plan(store, listing("sending"))
 
 
 @pytest.mark.parametrize(

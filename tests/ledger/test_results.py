@@ -9,7 +9,7 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from flask_outbox.ledger import tables
-from flask_outbox.ledger.store import Store
+from flask_outbox.ledger.store import Claim, Finished, Store
 from flask_outbox.mail.letter import Terms
 from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from flask_outbox.rules.retry import Plan
@@ -196,6 +196,60 @@ def test_what_was_cancelled_while_it_waited_cannot_be_finished(store: Store) -> 
     store.cancel(letter(1).id, NOW)
     assert store.finish([result(got, ACCEPTED)], NOW) == set()
     assert stored(store, 1).state == "cancelled"
+
+
+# -- transcripts -----------------------------------------------------------------------------------------------
+
+
+def failed(claim: Claim, transcript: str, outcome: Outcome = DEFERRED) -> Finished:
+    one = result(claim, outcome, NOW)
+    return replace(one, report=replace(one.report, transcript=transcript))
+
+
+def transcripts(store: Store) -> list[str]:
+    return [attempt.transcript for attempt in stored(store, 1).attempts]
+
+
+def test_the_transcript_of_the_last_try_is_kept_and_those_before_are_removed(store: Store) -> None:
+    put(store, 1, 2)
+    first, other = claim(store)
+    store.finish([failed(first, "one"), failed(other, "another")], NOW)
+    assert transcripts(store) == ["one"]
+    (again, _) = claim(store, now=NOW + 60)
+    store.finish([failed(again, "two")], NOW + 60)
+    assert transcripts(store) == ["", "two"]
+    assert stored(store, 2).attempts[0].transcript == "another"
+
+
+def test_a_success_removes_the_transcript_of_the_try_before(store: Store) -> None:
+    put(store, 1)
+    store.finish([failed(*claim(store), "one")], NOW)
+    store.finish([result(*claim(store, now=NOW + 60), ACCEPTED)], NOW + 60)
+    assert transcripts(store) == ["", ""]
+
+
+def test_a_try_that_did_not_count_leaves_its_transcript_to_the_next(store: Store) -> None:
+    put(store, 1)
+    wrong = Outcome(Kind.REFUSED, Scope.ACCOUNT, code=535, text="wrong password")
+    store.finish([failed(*claim(store), "one", wrong)], NOW)
+    assert transcripts(store) == ["one"]
+    store.finish([result(*claim(store, now=NOW + 60), ACCEPTED)], NOW + 60)
+    assert transcripts(store) == ["", ""]
+
+
+def test_a_retry_by_hand_keeps_the_transcript_until_it_was_tried(store: Store) -> None:
+    put(store, 1)
+    store.finish([failed(*claim(store), "one", REFUSED)], NOW)
+    assert store.retry(letter(1).id, NOW + 1)
+    assert transcripts(store) == ["one"]
+    store.finish([failed(*claim(store, now=NOW + 1), "two", REFUSED)], NOW + 2)
+    assert transcripts(store) == ["", "two"]
+
+
+def test_a_transcript_is_kept_as_far_as_it_fits(store: Store) -> None:
+    put(store, 1)
+    store.finish([failed(*claim(store), "x" * 10_000)], NOW)
+    assert transcripts(store) == ["x" * 8_000]
 
 
 # -- cost ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from flask_outbox.errors import ConfigurationError
 from flask_outbox.ledger import tables
 from flask_outbox.ledger.reports import Reports
-from flask_outbox.ledger.store import Store
+from flask_outbox.ledger.store import EVERY, Store
 from flask_outbox.mail.letter import Terms
 from ledger.conftest import (
     ACCEPTED,
@@ -47,6 +47,15 @@ def test_a_disposed_store_opens_again_at_its_next_use(store: Store) -> None:
 
 
 # -- pauses ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_of_everything_closes_every_lane(store: Store) -> None:
+    put(store, 1)
+    store.add([(letter(2), Terms(transport="smtp://other.example"))], NOW)
+    store.pause(EVERY, "maintenance", by="person")
+    assert [lane.paused for lane in store.agenda(NOW)] == [True, True]
+    assert store.resume_all() == 1
+    assert [lane.paused for lane in store.agenda(NOW)] == [False, False]
 
 
 def paused(store: Store) -> dict[str, str]:

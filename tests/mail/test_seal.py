@@ -64,13 +64,12 @@ def test_what_the_message_leaves_out_comes_from_the_defaults() -> None:
         sender=Address("me@example.org", "Me"),
         envelope_from="bounces@example.org",
         reply_to=(Address("reply@example.org"),),
-        domain="mail.example.org",
     )
     sealed = letter(defaults=defaults)
     assert sealed.sender == Address("me@example.org", "Me")
     assert sealed.envelope_from == "bounces@example.org"
     assert sealed.reply_to == (Address("reply@example.org"),)
-    assert sealed.message_id == f"<{ID}@mail.example.org>"
+    assert sealed.message_id == f"<{ID}@example.org>"
     assert sealed.date == int(NOW)
 
 

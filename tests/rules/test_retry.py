@@ -60,6 +60,10 @@ def test_a_wrong_password_pauses_the_transport_and_burns_no_attempt() -> None:
     assert not found.counts
 
 
+def test_what_a_pause_holds_is_due_as_soon_as_it_is_lifted() -> None:
+    assert plan({"a": WRONG_PASSWORD}, attempts=3).due == NOW
+
+
 def test_a_lost_answer_with_at_most_once_waits_for_a_person() -> None:
     found = plan({"a": LOST}, guarantee=AT_MOST_ONCE)
     assert found.state is State.UNCERTAIN
@@ -131,7 +135,7 @@ def test_nobody_is_forgotten_and_only_a_queued_delivery_has_a_next_try(
     assert set(found.finished) | set(found.open) == set(report)
     assert not set(found.finished) & set(found.open)
     assert (found.state is State.QUEUED) == bool(found.open) == (found.due is not None)
-    assert found.due is None or found.due > NOW
+    assert found.due is None or (found.due == NOW if found.pause else found.due > NOW)
     for to, (state, outcome) in found.finished.items():
         assert outcome is report[to]
         assert (state is RecipientState.ACCEPTED) == outcome.accepted

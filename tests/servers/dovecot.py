@@ -22,6 +22,7 @@ ssl = no
 mail_location = maildir:~
 first_valid_uid = 1
 mail_plugins = quota
+quota_full_tempfail = {tempfail}
 plugin {{
   quota = count:User
   quota_vsizes = yes
@@ -50,16 +51,18 @@ class Dovecot:
     """A running Dovecot.
 
     :param users: the addresses it has a mailbox for; all others are refused at RCPT.
-    :param full: those of them whose mailbox takes nothing any more: it is said after the content.
+    :param full: the one of them whose mailbox takes nothing any more: it is said after the content.
+    :param tempfail: that is said to be so for now only.
     """
 
-    def __init__(self, *users: str, full: str = "") -> None:
+    def __init__(self, *users: str, full: str = "", tempfail: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.port = free_port()
         self.socket = self.folder / "lmtp"
+        self._users = [*users, *filter(None, [full])]
         try:
-            self._configure([*users, *filter(None, [full])], full)
+            self._configure(full, tempfail)
             self._process = Process(
                 ["dovecot", "-F", "-c", self.folder / "dovecot.conf"],
                 ports=[self.port],
@@ -92,15 +95,23 @@ class Dovecot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _configure(self, users: list[str], full: str) -> None:
-        nobody = pwd.getpwnam("nobody")
+    def make_room(self) -> None:
+        """The full mailbox is full no more."""
+        self._write_users(full="")
+
+    def _configure(self, full: str, tempfail: bool) -> None:
         (self.folder / "mail").mkdir()
         shutil.chown(self.folder / "mail", "nobody")
+        self._write_users(full)
+        said = "yes" if tempfail else "no"
+        text = _CONFIGURATION.format(folder=self.folder, port=self.port, tempfail=said)
+        (self.folder / "dovecot.conf").write_text(text)
+
+    def _write_users(self, full: str) -> None:
+        nobody = pwd.getpwnam("nobody")
         lines = []
-        for user in users:
+        for user in self._users:
             quota = "userdb_quota_rule=*:bytes=1" if user == full else ""
             home = self.folder / "mail" / user
             lines.append(f"{user}:{{PLAIN}}x:{nobody.pw_uid}:{nobody.pw_gid}::{home}::{quota}\n")
         (self.folder / "users").write_text("".join(lines))
-        text = _CONFIGURATION.format(folder=self.folder, port=self.port)
-        (self.folder / "dovecot.conf").write_text(text)

@@ -12,6 +12,15 @@ from flask_outbox.telemetry.cures import cure
     ("outcome", "setting"),
     [
         (Outcome(Kind.REFUSED, Scope.ACCOUNT, code=535), "MAIL_PASSWORD"),
+        (Outcome(Kind.REFUSED, Scope.ACCOUNT, code=530, text="log in first"), "both of them"),
+        (
+            Outcome(Kind.REFUSED, Scope.ACCOUNT, code=530, text="Must issue STARTTLS first"),
+            "MAIL_USE_TLS",
+        ),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="TLS failed: [SSL: WRONG_VERSION_NUMBER]"),
+            "MAIL_USE_SSL",
+        ),
         (Outcome(Kind.REFUSED, Scope.ACCOUNT, code=550), "MAIL_DEFAULT_SENDER"),
         (
             Outcome(Kind.REFUSED, Scope.TRANSPORT, text="certificate verify failed: self-signed"),

@@ -40,7 +40,8 @@ def letters(count: int, to: Sequence[str] = YOU) -> list[Letter]:
 class Cleared(Clearance):
     """A clearance that a test gives, withdraws or holds back; notes when it was asked."""
 
-    def __init__(self, *, valid: bool = True, content: bool = True) -> None:
+    def __init__(self, *, valid: bool = True, content: bool = True, urgent: bool = False) -> None:
+        self.urgent = urgent
         self.is_valid = valid
         self.for_content = content
         self.asked: list[str] = []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
+from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +14,19 @@ from hypothesis import strategies as st
 
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
 from servers.process import free_port
-from servers.scripted import CAPABILITIES, DROP, HANG, Item, ScriptedServer
+from servers.scripted import CAPABILITIES, DROP, HALF, HANG, Item, ScriptedServer
 
 from .sending import Cleared, deliver, facts, letter, letters, only, road_to, send
 
 LOST_BEFORE = (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
 LOST_AFTER = (Kind.UNKNOWN, Scope.TRANSPORT, Phase.AFTER)
+
+#: What a server says to whom, and what that means.
+MIXED = {
+    "here": (None, Kind.ACCEPTED),
+    "gone": ("550 5.1.1 Nobody", Kind.REFUSED),
+    "full": ("452 4.2.2 Mailbox full", Kind.DEFERRED),
+}
 
 
 @pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
@@ -123,21 +133,112 @@ def test_a_host_that_does_not_exist_is_a_failure_of_the_road() -> None:
     assert only(report).text.startswith("no-such-host.invalid:25: ")
 
 
+# -- wrong capabilities ------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_loses_what_it_said_to_take_ahead_costs_its_time() -> None:
+    with ScriptedServer(forgetful=True) as server:
+        reports = deliver(server.port, *letters(2), timeout=0.1)
+        (switched_off,) = deliver(server.port, letter(), pipelining=False)
+    assert {facts(report) for report in reports} == {LOST_BEFORE}
+    assert switched_off.all_accepted
+    assert len(server.messages) == 1
+
+
+def test_a_server_that_hangs_up_on_what_it_said_to_take_ahead_is_a_failure_of_the_road() -> None:
+    script = {"MAIL": ("554 5.5.0 Error: SMTP command pipelining", DROP)}
+    with ScriptedServer(script=script) as server:
+        (report,) = deliver(server.port, letter())
+    assert only(report).code == 554
+    assert server.messages == []
+
+
+def test_no_pipelining_after_tls_is_none(server_tls: ssl.SSLContext) -> None:
+    """What was announced in the clear does not count."""
+    ehlo = ["250-scripted.example\n250-PIPELINING\n250 STARTTLS", "250 scripted.example"]
+    with ScriptedServer(tls=server_tls, script={"EHLO": ehlo}) as server:
+        (report,) = deliver(server.port, letter(), tls="required", tls_verify=False)
+    assert report.all_accepted
+    assert server.sessions[0].letter_trips == [["MAIL"], ["RCPT"], ["DATA"], ["CONTENT"]]
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "fields"),
+    [
+        ("MAIL", "555 5.5.4 Unsupported option: SMTPUTF8", {"to": ["jürgen@example.net"]}),
+        ("RCPT", "553 5.6.7 No SMTPUTF8 after all", {"to": ["jürgen@example.net"]}),
+        ("MAIL", "501 5.5.4 Syntax: MAIL FROM: <address>", {}),
+        ("MAIL", "552 5.3.4 Message size exceeds fixed limit", {}),
+        ("CONTENT", "554 5.6.1 No eight bits after all", {"raw": b"X: y\r\n\r\n\xfc\r\n"}),
+    ],
+)
+def test_a_capability_that_was_not_meant_refuses_the_letter_and_no_other(
+    step: str, reply: str, fields: dict[str, Any]
+) -> None:
+    with ScriptedServer(script={step: [reply, None]}) as server:
+        refused, accepted = deliver(server.port, letter(1, **fields), letter(2))
+    assert (only(refused).kind, only(refused).code) == (Kind.REFUSED, int(reply[:3]))
+    assert accepted.all_accepted
+    assert len(server.sessions) == 1
+
+
+# -- recipients --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, ["SIZE"]], ids=["pipelining", "lockstep"])
+def test_a_greylisted_recipient_is_accepted_at_the_next_try(capabilities: list[str]) -> None:
+    script = {"RCPT you@example.net": ["451 4.7.1 Greylisted, try again in 5 minutes", None]}
+    with ScriptedServer(capabilities, script=script) as server:
+        (first,) = deliver(server.port, letter())
+        (second,) = deliver(server.port, letter())
+    assert (facts(first), only(first).retry_after) == (
+        (Kind.DEFERRED, Scope.RECIPIENT, Phase.BEFORE),
+        300,
+    )
+    assert second.all_accepted
+
+
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, ["SIZE"]], ids=["pipelining", "lockstep"])
+@pytest.mark.parametrize("order", list(permutations(MIXED)), ids="-".join)
+def test_in_whatever_order_each_recipient_has_its_own_reply(
+    order: tuple[str, ...], capabilities: list[str]
+) -> None:
+    to = [f"{name}@example.net" for name in order]
+    script = {f"RCPT {name}@example.net": reply for name, (reply, _) in MIXED.items()}
+    with ScriptedServer(capabilities, script=script) as server:
+        (report,) = deliver(server.port, letter(to=to))
+    assert [o.kind for o in report.outcomes.values()] == [MIXED[name][1] for name in order]
+    assert [message.recipients for message in server.messages] == [["here@example.net"]]
+
+
 # -- at random ----------------------------------------------------------------------------------------------------
 
 _FAULTS: list[Item] = [
-    *([None] * 8),
+    *([None] * 10),
     "450 4.2.0 Later",
     "550 5.1.1 No",
     "354 Go on",
     ("421 4.3.2 Bye", DROP),
     ("250 2.0.0 Ok", DROP),
     DROP,
+    (HALF, DROP),
     b"garbage\r\n",
+    # More than one reply to one command: what comes behind the due one is the end.
+    b"250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n",
+    b"550 5.1.1 No\r\n421 4.7.0 Too many errors\r\n",
+    b"354 Go on\r\n250 2.0.0 Ok\r\n",
+    b"450 4.2.0 Later\r\ngarbage",
 ]
-_STEPS = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT")
+#: A connection that is not opened ends all letters that wait: it must be rare, or nothing else is seen.
 _SCRIPTS = st.fixed_dictionaries(
-    {step: st.lists(st.sampled_from(_FAULTS), max_size=12) for step in _STEPS}
+    {
+        **dict.fromkeys(
+            ("GREETING", "EHLO"), st.lists(st.sampled_from([None] * 60 + _FAULTS), max_size=4)
+        ),
+        **dict.fromkeys(
+            ("MAIL", "RCPT", "DATA", "CONTENT"), st.lists(st.sampled_from(_FAULTS), max_size=12)
+        ),
+    }
 )
 
 

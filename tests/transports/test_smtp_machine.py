@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flask_outbox.transports.smtp_lmtp import LmtpProtocol
 from flask_outbox.transports.smtp_protocol import (
-    LONE_DOT,
     MAX_LINE,
     MAX_LINES,
     ProtocolError,
@@ -107,7 +106,7 @@ class Conversation(RuleBasedStateMachine):
         if command == "ENVELOPE":
             return protocol.envelope(ENVELOPE)
         if command == "CONTENT":
-            return protocol.content(LONE_DOT)
+            return b"".join(protocol.content(b""))
         if command == "MAIL":
             return protocol.mail(ENVELOPE)
         if command == "RCPT":

@@ -379,8 +379,22 @@ def test_a_token_is_never_quoted() -> None:
     assert b64(token) not in only(report).text
 
 
-def test_a_server_that_hangs_up_on_a_token_is_a_failure_of_the_road() -> None:
-    script = {"AUTH": ("334 e30=", DROP)}
+@pytest.mark.parametrize("ending", [("334 e30=", DROP), ("535 5.7.8 the token was refused", DROP)])
+def test_a_server_that_hangs_up_on_a_token_has_refused_it(ending: tuple[object, ...]) -> None:
+    script = {"AUTH": ending}
     with ScriptedServer(accounts={"me": ""}, mechanisms="XOAUTH2", script=script) as server:
-        (report,) = deliver(server.port, letter(), username="me", token=lambda: "token")
-    assert facts(report) == (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
+        (report,) = deliver(server.port, letter(), username="me", token=lambda: "ya29")
+    assert facts(report) == ACCOUNT
+    assert "the token was refused" in only(report).text
+
+
+def test_after_a_server_hung_up_on_a_token_the_next_connection_begins_with_a_younger_one() -> None:
+    give, asked = tokens("old", "young", "young")
+    script = {"AUTH": [("535 5.7.8 Token expired", DROP), "235 2.7.0 Welcome"]}
+    with ScriptedServer(accounts={"me": ""}, mechanisms="XOAUTH2", script=script) as server:
+        (first,) = deliver(server.port, letter(), username="me", token=give)
+        (second,) = deliver(server.port, letter(), username="me", token=give)
+    assert facts(first) == (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
+    assert (only(first).code, only(first).text) == (535, "Token expired")
+    assert second.all_accepted
+    assert len(asked) == 3

@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
+from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
 from servers.scripted import CAPABILITIES, DROP, Gate, ScriptedServer
 
 from .examiners import external
@@ -124,6 +125,45 @@ def test_opportunistic_tls_does_without_on_a_new_connection_where_the_handshake_
     assert [line.split()[0] for line in second.commands] == [
         *("EHLO", "MAIL", "RCPT", "DATA", "QUIT")
     ]
+
+
+def test_broken_tls_is_tried_once_an_hour_where_it_is_opportunistic(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+
+    async def main(port: int) -> None:
+        nonlocal now
+        settings = SmtpSettings("127.0.0.1", port, tls="opportunistic", max_messages=1)
+        road = SmtpTransport(settings, clock=lambda: now)
+        for moment in (0.0, 1.0, 3_599.0, 3_600.0, 3_601.0):
+            now = moment
+            assert (await send(road, letter())).all_accepted
+        await road.aclose()
+
+    script = {"STARTTLS": ("220 Go ahead", DROP)}
+    with ScriptedServer(tls=certificates.server, script=script) as server:
+        asyncio.run(main(server.port))
+    tried = ["STARTTLS" in session.commands for session in server.sessions]
+    assert tried == [True, False, False, False, True, False, False]
+    assert len(caplog.records) == 2
+    assert "TLS failed" in caplog.text
+    assert "without TLS" in caplog.text
+
+
+def test_tls_that_was_not_the_trouble_is_not_remembered_as_broken(
+    certificates: Certificates,
+) -> None:
+    script = {"STARTTLS": [("220 Go ahead", DROP), None], "GREETING": [None, DROP, None]}
+    with ScriptedServer(tls=certificates.server, script=script) as server:
+
+        async def main() -> None:
+            async with road_to(server.port, tls="opportunistic") as road:
+                assert not (await send(road, letter())).all_accepted
+                assert (await send(road, letter())).all_accepted
+
+        asyncio.run(main())
+    assert server.sessions[-1].encrypted
 
 
 def test_closing_in_a_handshake_opens_no_new_connection() -> None:

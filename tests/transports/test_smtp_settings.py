@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -74,6 +75,12 @@ def test_a_token_leaves_this_machine_only_over_verified_tls() -> None:
 def test_over_a_unix_socket_a_password_stays_on_this_machine() -> None:
     settings = SmtpSettings("mail.example.org", socket="/run/lmtp", tls="never", **LOGIN)
     assert settings.wants_login
+
+
+def test_a_unix_socket_is_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ConfigurationError, match="name that by lmtp://host:port"):
+        SmtpSettings("localhost", socket="/run/lmtp.sock", lmtp=True)
 
 
 def test_only_mechanisms_that_there_is_something_to_say_in_are_used(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from flask import Flask
 
 from flask_outbox import (
     Attachment,
+    Batch,
     DeliveryError,
     Mail,
     Message,
@@ -55,6 +56,18 @@ except DeliveryError as error:
 def count(sender: Flask, message: Message) -> None:
     assert_type(message.attachments, list[Attachment])
 
+
+batch = mail.send_many(
+    (message for _ in range(2)),
+    priority="low",
+    key=lambda one: str(one.subject),
+    at=datetime.now(UTC),
+)
+assert_type(batch, Batch)
+assert_type(mail.send_many([message], atomic=True).count, int)
+for id in batch.ids():
+    assert_type(mail.cancel(id), bool)
+    assert_type(mail.retry(id), bool)
 
 found = mail.get("0" * 32)
 if found is not None:

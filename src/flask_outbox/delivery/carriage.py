@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ..ledger.store import Claim
     from .recorder import Recorder
 
+#: The priority of letters that go before all others.
+URGENT = 0
+
 #: Seconds before the end of a lease from which on it no longer counts: the clocks of two machines differ.
 MARGIN = 2.0
 
@@ -46,6 +49,7 @@ class Carriage:
         self.claim = claim
         self.deadline = deadline
         self.started = time.time()
+        self.urgent = claim.priority == URGENT
         self._going = going
         self._recorder = recorder
         self._connections = connections

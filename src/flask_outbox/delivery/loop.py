@@ -16,11 +16,33 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+try:
+    import uvloop  # type: ignore[import-not-found,unused-ignore]  # optional
+except ImportError:
+    uvloop = None
+
 T = TypeVar("T")
+U = TypeVar("U")
 _Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+
+
+def following(future: Future[T], make: Callable[[T], U]) -> Future[U]:
+    """What a function makes of the result of another future. Whoever awaits it may give up, and stops nothing."""
+    then: Future[U] = Future()
+    then.set_running_or_notify_cancel()
+
+    def done(first: Future[T]) -> None:
+        try:
+            then.set_result(make(first.result()))
+        except BaseException as error:  # it belongs to whoever awaits the future
+            then.set_exception(error)
+
+    future.add_done_callback(done)
+    return then
 
 
 class ThreadQueue:
@@ -78,6 +100,15 @@ class Loop(asyncio.SelectorEventLoop):
         super().close()
 
 
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop: uvloop's where that is installed, as it takes less of the CPU; it looks names up by itself."""
+    # Where gevent or eventlet have patched the sockets, only a loop of Python's keeps to that.
+    if uvloop is None or socket.socket.__module__ != "socket":
+        return Loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
 class LoopThread:
     """The event loop of a process, in a daemon thread that is started at first use."""
 
@@ -96,14 +127,26 @@ class LoopThread:
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop; for any other thread."""
+        # In an empty context: the caller's holds its request, which must end when it has its answer.
+        return Context().run(self._spawn, coroutine)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         with self._lock:
-            if self._loop is None:
-                self._loop = Loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="flask-outbox-loop", daemon=True
-                )
-                self._thread.start()
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function on the loop, and wait for nothing; for any other thread."""
+        with self._lock:
+            self._started().call_soon_threadsafe(function, *args, context=Context())
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = new_loop()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._loop,), name="flask-outbox-loop", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
     def stop(self) -> None:
         """End the loop; what still runs on it is cancelled."""

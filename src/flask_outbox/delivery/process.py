@@ -1,9 +1,10 @@
-"""What one process of an application runs for its mail: a loop thread, a courier, and maybe a worker on them.
+"""What one process of an application runs for its mail: a loop thread, a courier, what it keeps in memory, and maybe
+a worker.
 
 Nothing starts before it is needed: the loop at the first letter that is sent from here, the worker at the first
 request or the first send. After a fork the child finds nothing started and starts its own. When the interpreter
 exits, a process that served requests lets what is being sent finish; one that did not (a script, a cron job, a
-shell) drains what is due first.
+shell) drains what is due first. What is only in memory is drained in any case.
 """
 
 from __future__ import annotations
@@ -13,29 +14,36 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, wait
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from ..mail.letter import Letter
-from ..rules.outcomes import Report
-from .courier import Courier, TransportFactory, Unconditional
-from .loop import LoopThread
+from ..rules.outcomes import Kind, Outcome, Report, Scope
+from .courier import Courier, Unconditional
+from .loop import LoopThread, ThreadQueue
 from .threads import ThreadSends
 
 if TYPE_CHECKING:
+    from .backlog import Backlog
     from .worker import Worker
+
+T = TypeVar("T")
 
 logger = logging.getLogger("flask_outbox")
 
 #: Seconds without a sign of life after which the worker thread counts as stuck.
 STALE = 10.0
 
+#: The thread that stores for callers who must not wait, and the one that watchers are called on.
+STORE, WATCH = "flask-outbox-store", "flask-outbox-watch"
+
 #: Seconds by which the end of a worker may exceed its drain timeout: recording, giving back, closing.
 _GRACE = 5.0
 
 WorkerFactory = Callable[[Courier], "Worker"]
+BacklogFactory = Callable[["Process", Courier], "Backlog"]
 
 
 class Process:
@@ -44,46 +52,95 @@ class Process:
     :param make_worker: called inside the loop; None where no worker runs in this process.
     :param drain_timeout: seconds that the exit may wait for mail.
     :param left: how many letters would be left for another worker; asked after a drain that ran out of time.
+    :param make_backlog: called when the first letter is to be kept in memory; None where none ever is.
     """
 
     def __init__(
         self,
-        make_transports: TransportFactory,
+        make_courier: Callable[[], Courier],
         make_worker: WorkerFactory | None,
         drain_timeout: float,
         left: Callable[[], int] | None = None,
+        make_backlog: BacklogFactory | None = None,
     ) -> None:
-        self._make_transports = make_transports
+        self._make_courier = make_courier
         self._make_worker = make_worker
         self._drain_timeout = drain_timeout
         self._left = left
+        self._make_backlog = make_backlog
         self._loop = LoopThread()
         self._forget()
         _processes.add(self)
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._courier = Courier(self._make_transports)
+        self._courier = self._make_courier()
         self._worker: Worker | None = None
         self._working: Future[None] | None = None
         self._exit_registered = False
+        self._closed = False
+        self._carrying: set[Future[Any]] = set()
+        self._threads: dict[str, ThreadQueue] = {}
+        self._backlog: Backlog | None = None
         self.sends: ThreadSends = ThreadSends()
         #: Whether this process has served a request; a script has not.
         self.serves = False
 
-    def carry(self, letter: Letter, to: tuple[str, ...], transport: str) -> Report:
+    def carry(self, letter: Letter, to: tuple[str, ...], transport: str, url: str = "") -> Report:
         """Send now and wait for the answer; called from any thread but the loop's."""
+        try:
+            return self.spawn(self.carry_async(letter, to, transport, url)).result()
+        except CancelledError:
+            text = "the process ended its mail before the server answered"
+            return Report.of(to, Outcome(Kind.UNKNOWN, Scope.TRANSPORT, text=text))
+
+    async def carry_async(
+        self, letter: Letter, to: tuple[str, ...], transport: str, url: str = ""
+    ) -> Report:
+        """Send now; on the loop."""
+        return await self._courier.carry(letter, to, transport, Unconditional(), url)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop; the end waits for it as long as it may."""
         self._register_exit()
-        return self._loop.spawn(
-            self._courier.carry(letter, to, transport, Unconditional())
-        ).result()
+        running = self._loop.spawn(coroutine)
+        self._carrying.add(running)
+        running.add_done_callback(self._carrying.discard)
+        return running
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function on the loop, and wait for nothing."""
+        self._register_exit()
+        self._loop.call(function, *args)
+
+    def thread(self, name: str) -> ThreadQueue:
+        """The thread of that name. What it is given, it does before the end."""
+        with self._lock:
+            self._register_exit()
+            if name not in self._threads:
+                self._threads[name] = ThreadQueue(name)
+            return self._threads[name]
+
+    @property
+    def backlog(self) -> Backlog:
+        """What is kept in memory.
+
+        :raises RuntimeError: nothing ever is.
+        """
+        with self._lock:
+            if self._backlog is None:
+                if self._make_backlog is None:
+                    raise RuntimeError("This process keeps no letters in memory.")
+                self._backlog = self._make_backlog(self, self._courier)
+            return self._backlog
 
     def ensure_worker(self) -> None:
         """Start the worker if this process is to have one and none runs."""
         if self._make_worker is None or self._works():
             return
         with self._lock:
-            if not self._works():
+            # A send that began under settings that were replaced since leaves its letter to the next worker.
+            if not self._works() and not self._closed:
                 self._register_exit()
                 self._working = self._loop.spawn(self._work(self._make_worker))
 
@@ -97,15 +154,35 @@ class Process:
 
     def close(self) -> None:
         """Finish or hand over what is in hand, and end the threads."""
+        self._end_thread(STORE)
+        with self._lock:
+            self._closed = True
+        self._end_backlog()
         if self._working is not None:
             self._end_worker(self._working)
+        wait(self._carrying.copy(), self._drain_timeout)
+        self._end_thread(WATCH)
+        self._end_backlog()  # the watchers may have sent more
         if self._loop.running:
             try:
                 self._loop.spawn(self._courier.aclose()).result(_GRACE)
             except TimeoutError:
                 logger.warning("a transport did not close within %d seconds", _GRACE)
             self._loop.stop()
+        self._end_thread(WATCH)
         self._worker = self._working = None
+        self._exit_registered = False
+        atexit.unregister(self.close)
+
+    def _end_thread(self, name: str) -> None:
+        with self._lock:
+            thread = self._threads.pop(name, None)
+        if thread is not None:
+            thread.stop()
+
+    def _end_backlog(self) -> None:
+        if self._backlog is not None:
+            self._backlog.close(self._drain_timeout)
 
     def _end_worker(self, working: Future[None]) -> None:
         if not self.serves:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..ledger.claims import Ended
 from .courier import Watcher
 from .loop import ThreadQueue
+from .telling import tell
 
 if TYPE_CHECKING:
     from ..ledger.store import Finished, Store
@@ -107,7 +108,7 @@ class Recorder:
     def tell(self, ended: Sequence[Ended]) -> None:
         """Let the watchers hear of what is committed; from any thread."""
         if self._watchers and ended:
-            self._telling.submit(self._tell, ended)
+            self._telling.submit(tell, self._watchers, self._context, ended)
 
     def close(self) -> None:
         """Let the watchers hear of everything, then end their thread."""
@@ -129,13 +130,3 @@ class Recorder:
             if result.plan.pause:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
         return self._store.finish(batch, time.time())
-
-    def _tell(self, ended: Sequence[Ended]) -> None:
-        with self._context():
-            for one in ended:
-                for watcher in self._watchers:
-                    try:
-                        watcher(*one)
-                    except Exception:
-                        # User code: its failure is its own, the mail is recorded already.
-                        logger.exception("a watcher failed for letter %s", one.letter.id)

@@ -1,4 +1,4 @@
-"""What is set about a worker."""
+"""What is set about a worker, and about what is kept in memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ class WorkerSettings:
 
     :param rate: letters a second it starts at most, or None for no cap (``MAIL_WORKER_RATE``).
     :param drain_timeout: seconds that it waits for what is being sent when told to stop (``MAIL_DRAIN_TIMEOUT``).
+    :param max_bytes: of letters that it has in hand at most; one letter it may always have (``MAIL_WORKER_MAX_BYTES``).
     :param lease: seconds for which a claim is ours; extended every ``heartbeat`` seconds.
     :param poll: seconds between two looks when nobody rings.
     """
 
     rate: float | None = None
     drain_timeout: float = 10.0
+    max_bytes: int = 64_000_000
     lease: float = 30.0
     heartbeat: float = 10.0
     poll: float = 1.0
@@ -30,3 +32,23 @@ class WorkerSettings:
             )
         if self.drain_timeout < 0:
             raise ConfigurationError("'MAIL_DRAIN_TIMEOUT' must be a number of seconds, 0 or more.")
+        if self.max_bytes < 1:
+            raise ConfigurationError("'MAIL_WORKER_MAX_BYTES' must be an integer of 1 or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogSettings:
+    """How much is kept in memory at most.
+
+    :param letters: that wait or are being sent (``MAIL_BACKGROUND_LIMIT``).
+    :param bytes: that they have together (``MAIL_BACKGROUND_MAX_BYTES``).
+    """
+
+    letters: int = 1_000
+    bytes: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        if self.letters < 1:
+            raise ConfigurationError("'MAIL_BACKGROUND_LIMIT' must be an integer of 1 or more.")
+        if self.bytes < 1:
+            raise ConfigurationError("'MAIL_BACKGROUND_MAX_BYTES' must be an integer of 1 or more.")

@@ -35,9 +35,13 @@ class ThreadSends:
     def __init__(self) -> None:
         self._begun: set[ThreadSend] = set()
 
-    def begin(self, request: object | None) -> ThreadSend:
-        """A send begins in this thread; it is handed to :meth:`end`, whatever happens."""
-        send = ThreadSend(request, threading.get_ident(), threading.Lock())
+    def begin(self, request: object | None, *, elsewhere: bool = False) -> ThreadSend:
+        """A send begins; it is handed to :meth:`end`, whatever happens.
+
+        :param elsewhere: whether a thread of ours stores, and not this one.
+        """
+        thread = 0 if elsewhere else threading.get_ident()
+        send = ThreadSend(request, thread, threading.Lock())
         send.done.acquire()
         self._begun.add(send)
         return send

@@ -2,8 +2,8 @@
 
 The rules it keeps:
 
-1. It claims no more than the transports can take, and what they will take within
-   :data:`.hand.AHEAD` seconds by their present speed; and only while it is the drainer of its file.
+1. It claims no more than the transports can take, and what they will take within :data:`.hand.AHEAD` seconds by
+   their present speed; no more than so many bytes, but for a single letter; and only while it is the drainer.
 2. No content leaves while too many others have left without their results being committed, nor without a lease
    that still runs. So a kill repeats at most one message a connection and twenty more.
 3. A result is kept until it is committed, however long the database is away; where the lease was lost meanwhile,
@@ -17,7 +17,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -27,8 +27,9 @@ from ..ledger.store import Claim, Finished, Store
 from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
 from .carriage import Carriage, boot_clock
+from .claiming import Claimer
 from .courier import Courier, Watcher
-from .hand import Hand
+from .hand import Hand, Room, Share
 from .loop import ThreadQueue
 from .pace import Pace
 from .recorder import Recorder
@@ -36,9 +37,6 @@ from .settings import WorkerSettings
 from .wakeup import Bell
 
 logger = logging.getLogger("flask_outbox")
-
-#: One claim in so many goes to the lower priorities first, so that none of them starves.
-FAIR = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +83,14 @@ class Worker:
         self._recorder = Recorder(store, self._sql, watchers, context)
         self._pace = Pace(settings.rate, time.monotonic())
         self._wake = asyncio.Event()
-        self._hand = Hand(courier.concurrency, time.monotonic)
+        self._claimer = Claimer(store, settings.lease, self._recorder.tell)
+        self._hand = Hand(courier.concurrency, courier.kept, time.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
-        self._rounds = 0
+        self._looked = 0.0  # at the lanes, by ``time.monotonic``
+        #: Whether a letter waits until there are fewer bytes in hand.
+        self._full = False
         self._going = True
         #: Whether it is the drainer at this moment, and not about to hand over.
         self._draining = False
@@ -180,9 +181,9 @@ class Worker:
             self._store.rescue_all(time.time())
         else:
             self._store.rescue_dead(time.time())
-        for transport in self._courier.transports:
-            # Paused for a fault of its account: whoever starts a worker may have mended it.
-            self._store.resume(transport, by="worker")
+        self._store.batches.tidy(time.time(), groups=400)
+        # Paused for a fault of their accounts: whoever starts a worker may have mended it.
+        self._store.resume_all(by="worker")
 
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
@@ -239,53 +240,40 @@ class Worker:
 
     async def _claim_round(self) -> _Round:
         """Claim what there is room for."""
-        room = {name: self._room(name) for name in self._courier.transports}
         allowance = self._pace.allowance(time.monotonic())
         if allowance < 1:
             return _Round(wait=self._pace.wait())
-        if not any(room.values()):
-            return _Round(wait=self._settings.poll)
+        room = self._rooms()
+        now = time.monotonic()
+        pause = self._looked + room.interval(self._settings.poll) - now
+        if pause > 0:
+            self._full = room.full
+            return _Round(wait=min(pause, self._settings.poll))
+        self._looked = now
         deadline = boot_clock() + self._settings.lease
-        claims, next_due = await self._sql.run(self._claim, room, allowance)
+        claims, next_due = await self._sql.run(self._claimer.claim, room, allowance)
+        self._full = room.full
         self._pace.take(len(claims))
         for claim in claims:
             self._start(claim, deadline)
         wait = min(self._settings.poll, max(0.0, next_due - time.time()))
-        return _Round(claimed=len(claims), nothing_due=not claims, wait=wait)
+        nothing_due = not (claims or room.short or room.full)
+        return _Round(claimed=len(claims), nothing_due=nothing_due, wait=wait)
 
-    def _room(self, transport: str) -> int:
-        return 0 if transport in self._pausing else self._hand.room(transport)
+    def _rooms(self) -> Room:
+        configured = self._courier.transports
+        names = {*configured, *self._hand.transports, *self._pausing}
+        known = {name: self._room(name) for name in names}
+        return Room(
+            known,
+            spare=self._courier.spare,
+            report_unknown=bool(configured),
+            bytes=self._settings.max_bytes - self._hand.size,
+            empty=not self._hand,
+        )
 
-    def _claim(self, room: Mapping[str, int], allowance: float) -> tuple[list[Claim], float]:
-        """On the SQL thread: one look at the lanes and the claims that follow from it."""
-        now = time.time()
-        claims: list[Claim] = []
-        next_due = float("inf")
-        left = dict(room)
-        lanes = sorted(self._store.agenda(now), key=lambda lane: (lane.priority, lane.due))
-        self._rounds += 1
-        if self._rounds % FAIR == 0:
-            lanes.reverse()
-        for lane in lanes:
-            if lane.paused or left.get(lane.transport, 1) < 1:
-                continue
-            if lane.due > now:
-                next_due = min(next_due, lane.due)
-                continue
-            limit = int(min(left.get(lane.transport, 1), allowance - len(claims)))
-            if limit < 1:
-                break
-            found = self._store.claim(
-                lane.lane,
-                lane.priority,
-                limit,
-                now=now,
-                lease=self._settings.lease,
-                tell=self._recorder.tell,
-            )
-            left[lane.transport] = left.get(lane.transport, 1) - len(found)
-            claims += found
-        return claims, next_due
+    def _room(self, transport: str) -> Share:
+        return Share(0, 0) if transport in self._pausing else self._hand.room(transport)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -324,7 +312,7 @@ class Worker:
         try:
             report = await self._courier.carry(claim.letter, claim.to, claim.transport, carriage)
         finally:
-            self._hand.carried(claim.transport)
+            self._hand.carried(claim)
         if report:
             result = self._result(carriage, report)
             self._recorder.put(result)
@@ -335,7 +323,7 @@ class Worker:
             self._recorder.cover(claim.delivery_id)
             await self._give_back([claim])
         self._feed(claim.transport)
-        if self._room(claim.transport):
+        if self._room(claim.transport).of(claim.priority):
             self._wake.set()
 
     def _result(self, carriage: Carriage, report: Report) -> Finished:
@@ -349,21 +337,27 @@ class Worker:
         return await self._sql.run(self._store.mark_content_started, claim, time.time())
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
-        self._hand.drop(claims)
+        self._drop(claims)
         try:
             await self._sql.run(self._store.release, claims, time.time())
         except OutboxError as error:
             logger.error("%d letters wait for the end of their leases: %s", len(claims), error)
 
+    def _drop(self, claims: Sequence[Claim]) -> None:
+        self._hand.drop(claims)
+        if self._full:
+            self._wake.set()
+
     def _recorded(self, results: Sequence[Finished]) -> None:
-        self._hand.drop([result.claim for result in results])
+        self._drop([result.claim for result in results])
         for result in results:
-            if result.plan.pause:
+            if result.plan.pause and result.claim.transport in self._pausing:
                 self._pausing.discard(result.claim.transport)
                 logger.error(
-                    "transport %r is paused: %s. Mend it, then restart the worker or run 'flask mail resume'.",
+                    "transport %r is paused: %s. Mend it, then restart the worker or run 'flask mail resume %s'.",
                     result.claim.transport,
                     result.plan.pause,
+                    result.claim.transport,
                 )
 
     # -- the heartbeat -----------------------------------------------------------------------------------------
@@ -388,4 +382,5 @@ class Worker:
     def _extend(self, claims: Sequence[Claim]) -> set[int]:
         now = time.time()
         self._store.beat(now)
+        self._store.batches.tidy(now)
         return self._store.extend(claims, now + self._settings.lease) if claims else set()

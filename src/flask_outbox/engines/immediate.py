@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextvars import Context, copy_context
 
 from ..delivery.courier import Watcher
-from ..delivery.process import Process
+from ..delivery.process import WATCH, Process
 from ..mail.letter import Letter, Terms
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.retry import settle
@@ -30,12 +32,32 @@ class ImmediateEngine(Engine):
         """
         return [self._send(letter, terms) for letter, terms in batch]
 
+    def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
+        """Send each letter once; the watchers are told by a thread of their own."""
+        return self._process.spawn(self._send_all(batch, copy_context()))
+
     def close(self) -> None:
         """End this process's threads."""
         self._process.close()
 
     def _send(self, letter: Letter, terms: Terms) -> Receipt:
-        report = self._report(letter, terms)
+        report = _refused(letter, terms) or self._process.carry(
+            letter, letter.envelope_to, terms.transport, terms.url
+        )
+        return self._settle(letter, report)
+
+    async def _send_all(
+        self, batch: Sequence[tuple[Letter, Terms]], context: Context
+    ) -> list[Receipt]:
+        receipts, telling = [], self._process.thread(WATCH)
+        for letter, terms in batch:
+            report = _refused(letter, terms) or await self._process.carry_async(
+                letter, letter.envelope_to, terms.transport, terms.url
+            )
+            receipts.append(await telling.run(context.run, self._settle, letter, report))
+        return receipts
+
+    def _settle(self, letter: Letter, report: Report) -> Receipt:
         plan = settle(report)
         for watcher in self._watchers:
             watcher(letter, report, plan)
@@ -45,8 +67,9 @@ class ImmediateEngine(Engine):
             raise delivery_error(letter, report)
         return Receipt(letter.id, letter.message_id, str(plan.state), durable=False)
 
-    def _report(self, letter: Letter, terms: Terms) -> Report:
-        if terms.hold:  # nothing is stored here that could wait for a person
-            refusal = Outcome(Kind.REFUSED, Scope.MESSAGE, text=terms.hold)
-            return Report.of(letter.envelope_to, refusal)
-        return self._process.carry(letter, letter.envelope_to, terms.transport)
+
+def _refused(letter: Letter, terms: Terms) -> Report | None:
+    """The report where it must not be sent: nothing is stored here that could wait for a person."""
+    if not terms.hold:
+        return None
+    return Report.of(letter.envelope_to, Outcome(Kind.REFUSED, Scope.MESSAGE, text=terms.hold))

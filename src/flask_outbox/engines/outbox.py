@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import copy_context
 
-from ..delivery.process import Process
+from ..delivery.process import STORE, Process
 from ..delivery.wakeup import Bell
+from ..errors import OutboxError
+from ..ledger.batches import given_up
 from ..ledger.reports import MessageView
 from ..ledger.store import Store
 from ..mail.letter import Letter, Terms
@@ -22,6 +27,8 @@ class OutboxEngine(Engine):
     :param find: looks a stored message up by its id.
     :param announce: told of each stored letter.
     """
+
+    group = 500
 
     def __init__(
         self,
@@ -58,6 +65,39 @@ class OutboxEngine(Engine):
             self._receipt(letter, terms, stored)
             for (letter, terms), stored in zip(batch, ids, strict=True)
         ]
+
+    def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
+        """Store the letters by a thread of its own."""
+        return self._process.thread(STORE).submit(copy_context().run, self.submit, batch)
+
+    @contextmanager
+    def atomic(self, batch: str) -> Iterator[None]:
+        """Keep the letters of a batch aside until all of them are stored.
+
+        :raises OutboxError: it was not published.
+        """
+        batches = self._store.batches
+        batches.begin(batch, time.time())
+        try:
+            yield
+            if not batches.decide(batch, "published"):
+                raise given_up(batch)
+        except BaseException:
+            self._give_up(batch)
+            raise
+        try:
+            batches.carry_out(batch, "published", time.time())
+        except OutboxError as error:
+            logger.error("the rest of batch %s is left to the worker: %s", batch, error)
+        if self._bell is not None:
+            self._bell.ring()
+
+    def _give_up(self, batch: str) -> None:
+        try:
+            if self._store.batches.decide(batch, "discarded"):
+                self._store.batches.carry_out(batch, "discarded", time.time())
+        except OutboxError as error:
+            logger.warning("what is left of batch %s is not sent, but stays: %s", batch, error)
 
     def _warn_once(self) -> None:
         if not self._warned:

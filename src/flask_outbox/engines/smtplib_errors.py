@@ -48,7 +48,8 @@ def _class(cause: str) -> type[DeliveryError]:
 
     name = _REFUSALS.get(cause, cause) or "SMTPException"
     places = (smtplib, builtins, socket, ssl)
-    also = next(getattr(place, name) for place in places if hasattr(place, name))
+    found = (getattr(place, name) for place in places if hasattr(place, name))
+    also = next(found, smtplib.SMTPException)  # another transport may call it as it likes
     members: dict[str, object] = {"__module__": __name__, "__doc__": DeliveryError.__doc__}
     if cause == "rcpt":
         members["recipients"] = property(_refused)

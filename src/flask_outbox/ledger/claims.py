@@ -38,7 +38,8 @@ class Lane:
 
     @property
     def transport(self) -> str:
-        return self.lane.partition("/")[0]
+        # Of neither a name nor a URL is a space a part.
+        return self.lane.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Claim:
 
     :param recipients: all of them in the envelope's order, each with its state.
     :param attempts: how many tries have counted.
+    :param tried: whether there was any before, counted or not.
     :param created: since when it is in the queue.
     :param rescues: how often a lease ended without a result.
     :param token: what every change of it must name.
@@ -75,6 +77,7 @@ class Claim:
     expires: float | None
     guarantee: str
     attempts: int
+    tried: bool
     created: float
     rescues: int
     token: int = field(repr=False)
@@ -168,6 +171,7 @@ class _Taken:
             expires=None if row.expires is None else seconds(row.expires),
             guarantee=row.guarantee,
             attempts=row.attempts,
+            tried=bool(row.reason),  # a new one has none
             created=seconds(row.created),
             rescues=row.rescues + (row.state == State.SENDING),
             token=lease.token,
@@ -240,12 +244,15 @@ def take(
     return claims, [one.ended(one.letter, why) for one, why in over if one.letter is not None]
 
 
-def within(found: Iterable[Any], budget: int) -> Iterator[Any]:
-    """As many rows as fit into so many bytes of letters; the first in any case."""
+def within(found: Iterable[Any], budget: int, *, one_always: bool) -> Iterator[Any]:
+    """As many rows as fit into so many bytes of letters.
+
+    :param one_always: the first in any case.
+    """
     used = 0
     for row in found:
         used += row.size
-        if used > budget and used > row.size:
+        if used > budget and not (one_always and used == row.size):
             return
         yield row
 

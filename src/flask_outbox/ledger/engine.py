@@ -8,6 +8,7 @@ last of them only repeats a mail.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from sqlalchemy import (
     URL,
@@ -102,12 +103,22 @@ class Database:
         if _is_sqlite(self._url):
             self.path = Path(self._url.database or "").absolute()
             self._url = self._url.set(database=str(self.path))
+        #: Closes what is open when this object is collected, as the applications of tests are.
+        self._closing: finalize[[], Database] | None = None
         self._forget()
         _databases.add(self)
+
+    @property
+    def name(self) -> str:
+        """The file or database, without what may be secret."""
+        bare = self._url.set(query={})
+        return str(self.path or bare.render_as_string(hide_password=True))
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._engines: _Engines | None = None
+        if self._closing is not None:
+            self._closing.detach()
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
@@ -222,6 +233,8 @@ class Database:
         except BaseException:
             engines.dispose()
             raise
+        self._closing = finalize(self, engines.dispose)
+        self._closing.atexit = False  # workers may still use it then
         return engines
 
     @staticmethod
@@ -359,9 +372,16 @@ def _check_version(engine: Engine) -> None:
         )
 
 
-# -- forks -----------------------------------------------------------------------------------------------------
+# -- the end, and forks ----------------------------------------------------------------------------------------
 
 _databases: WeakSet[Database] = WeakSet()
+
+
+@atexit.register  # before any worker is, and so called after they have ended
+def _close_all() -> None:
+    for database in list(_databases):
+        database.dispose()
+
 
 #: What a parent had opened. Its connections must be neither used nor closed in the child: SQLite would then merge
 #: or delete the log under its parent's feet. Kept, so that the garbage collector does not close them either.

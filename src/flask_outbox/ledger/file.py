@@ -68,17 +68,22 @@ _PLATFORMS = {
 # -- where it lies ---------------------------------------------------------------------------------------------
 
 
-def prepare(path: Path) -> None:
-    """Make the folder (0700) and the empty file (0600) where they are missing.
-
-    :raises OutboxFileError: it cannot be made, or it would lie on a network filesystem.
-    """
+def check_place(path: Path) -> None:
+    """:raises OutboxFileError: it lies, or would lie, on a network filesystem."""
     kind = filesystem(path)
     if kind in _NETWORK or path.drive.startswith("\\\\"):
         raise OutboxFileError(
             f"The outbox {path} would lie on a network filesystem ({kind or 'UNC path'}), where SQLite loses data."
             " Set MAIL_OUTBOX_URL to a file on a local disk or to a database server."
         )
+
+
+def prepare(path: Path) -> None:
+    """Make the folder (0700) and the empty file (0600) where they are missing.
+
+    :raises OutboxFileError: it cannot be made, or it would lie on a network filesystem.
+    """
+    check_place(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
@@ -284,6 +289,10 @@ class DrainerLock:
         if self._worker.taken():
             self._drainer.release()
         return self._drainer.held
+
+    def taken(self) -> bool:
+        """Whether anyone drains the file."""
+        return self._drainer.taken()
 
     def wanted(self) -> bool:
         """Whether an external worker waits while this is not one: time to give way."""

@@ -1,8 +1,9 @@
 """The statements that only read, for people and their tools.
 
-What they cost: a message by its id, the newest messages, those that wait for a person, and each count are bounded,
-however many rows there are. Not bounded are the lists of live messages, which sort all that are live, and the lists
-by another state or by transport, which pass over every newer message that does not match.
+What they cost: a message by its id, the newest messages, those of a tag, those that wait for a person, and each count
+are bounded, however many rows there are. So is the list of what is live: up to :data:`FEW` it is sorted; where it is
+more, a page is met soon on the way from the newest on. Not bounded are the lists by another state or by transport,
+which pass over every newer message that does not match.
 """
 
 from __future__ import annotations
@@ -17,24 +18,32 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
+    true,
 )
 from sqlalchemy.sql.expression import exists
 
 from ..rules.states import ATTENTION, LIVE, RecipientState, State
-from .tables import among, attempt, delivery, letter, limit, literal, recipient, worker
+from .tables import (
+    among,
+    attempt,
+    batch_letter,
+    delivery,
+    letter,
+    letter_tag,
+    limit,
+    literal,
+    recipient,
+    worker,
+)
 
 #: How far a count goes.
 CAP = 100_000
 
+#: How many live messages a list of them sorts.
+FEW = 10_000
+
 _NOW = bindparam("now", type_=BigInteger)
 _ENV = delivery.c.env == bindparam("env")
-
-
-def _stored(state: State) -> ColumnElement[bool]:
-    """Rows in that state; with the condition of the index that holds it, if one does."""
-    is_it = delivery.c.state == literal(state)
-    held = next((states for states in (LIVE, ATTENTION) if state in states), None)
-    return is_it if held is None else and_(among(delivery, held), is_it)
 
 
 _REFUSED = exists().where(
@@ -43,15 +52,39 @@ _REFUSED = exists().where(
     recipient.c.state == literal(RecipientState.REFUSED),
 )
 
-#: What a list can be narrowed to: the stored states, and the words shown besides.
-CONDITIONS: dict[str, ColumnElement[bool]] = {
-    **{state.value: _stored(state) for state in State},
-    "scheduled": and_(_stored(State.QUEUED), delivery.c.due > _NOW, delivery.c.attempts == 0),
-    "retrying": and_(_stored(State.QUEUED), delivery.c.due > _NOW, delivery.c.attempts > 0),
-    "partly sent": and_(_stored(State.SENT), _REFUSED),
-    "expired": and_(_stored(State.DEAD), delivery.c.reason == literal("expired")),
-    "suppressed": and_(_stored(State.CANCELLED), delivery.c.reason == literal("suppressed")),
+_LATER = delivery.c.due > _NOW
+
+#: What a list can be narrowed to, as the stored state and what there is besides: the states, and the words shown.
+_WORDS: dict[str, tuple[State, tuple[ColumnElement[bool], ...]]] = {
+    **{state.value: (state, ()) for state in State},
+    "scheduled": (State.QUEUED, (_LATER, delivery.c.attempts == 0)),
+    "retrying": (State.QUEUED, (_LATER, delivery.c.attempts > 0)),
+    "partly sent": (State.SENT, (_REFUSED,)),
+    "expired": (State.DEAD, (delivery.c.reason == literal("expired"),)),
+    "suppressed": (State.CANCELLED, (delivery.c.reason == literal("suppressed"),)),
 }
+
+
+def _held(state: State) -> ColumnElement[bool]:
+    """The condition of the index that holds a state, if one does."""
+    if state is State.SENDING:
+        other = delivery.alias("in_hand")
+        return delivery.c.id.in_(select(other.c.id).where(among(other, [state])))
+    held = next((states for states in (LIVE, ATTENTION) if state in states), None)
+    return true() if held is None else among(delivery, held)
+
+
+#: Those words as conditions, for a walk along the ids.
+ALONG = {
+    word: and_(delivery.c.state == literal(state), *besides)
+    for word, (state, besides) in _WORDS.items()
+}
+
+#: The same, for the index that holds the state.
+CONDITIONS = {word: and_(_held(state), ALONG[word]) for word, (state, _) in _WORDS.items()}
+
+#: Those that the live index holds.
+QUEUED = frozenset(word for word, (state, _) in _WORDS.items() if state is State.QUEUED)
 
 
 def _messages(page: Select[int]) -> Executable:
@@ -73,16 +106,40 @@ def message() -> Executable:
     return _messages(select(delivery.c.id).where(delivery.c.letter_id == bindparam("id")))
 
 
-def messages(*, state: str | None, transport: str | None) -> Executable:
-    """The newest ``limit`` messages whose ids are less than ``before``."""
+def messages(
+    *, state: str | None, transport: str | None, tag: str | None = None, many: bool = False
+) -> Executable:
+    """The newest ``limit`` messages whose ids are less than ``before``.
+
+    :param many: whether more than :data:`FEW` are live.
+    """
+    page, line = select(delivery.c.id).where(_ENV), delivery.c.letter_id
+    if tag is not None:
+        line = letter_tag.c.letter_id
+        page = page.join(letter_tag, line == delivery.c.letter_id)
+        page = page.where(letter_tag.c.tag == bindparam("tag"))
     # Without the bound SQLite would look for each state of the index and sort.
-    page = select(delivery.c.id).where(_ENV, delivery.c.letter_id < bindparam("before"))
+    page = page.where(line < bindparam("before"))
     if state is not None:
-        page = page.where(CONDITIONS[state])
+        along = tag is not None or (many and state in QUEUED)
+        page = page.where((ALONG if along else CONDITIONS)[state])
     if transport is not None:
         page = page.where(delivery.c.transport == bindparam("transport"))
-    newest = page.order_by(delivery.c.letter_id.desc())
+    newest = page.order_by(line.desc())
     return _messages(newest.limit(bindparam("limit", type_=Integer)))
+
+
+def more_than_few_live() -> Executable:
+    """A row, if that many are live."""
+    return select(delivery.c.id).where(_ENV, among(delivery, LIVE)).limit(1).offset(FEW)
+
+
+def of_batch() -> Executable:
+    """The next letters of a batch."""
+    c = batch_letter.c
+    these = (c.batch_id == bindparam("batch"), c.position > bindparam("after"))
+    order = select(c.position, c.letter_id).where(*these).order_by(c.position)
+    return order.limit(bindparam("limit", type_=Integer))
 
 
 def recipients() -> Executable:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Executable
 
 from ..errors import OutboxError
 from ..mail.letter import Letter
@@ -16,11 +16,18 @@ from ..rules.states import RecipientState, State, shown
 from . import queries
 from .claims import UNREADABLE, Lane, agenda
 from .rows import document, millis, seconds
+from .sends import tag_word
 from .statements import statements_for
 from .store import Store
 
+#: Seconds without a sign of life after which a worker counts as silent; it gives one every ten.
+SILENT = 60.0
+
 #: A moment after all others, and an id.
 _EVER, _LAST = 1e12, "g"
+
+#: How many ids of a batch are read at once.
+_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class AttemptView:
     :param number: of the try; one that did not count has the number of the next.
     :param kind: ``"accepted"``, ``"deferred"``, ``"refused"`` or ``"unknown"``.
     :param lease_lost: its result came too late to count, somebody else had the delivery already.
+    :param transcript: what was said to the server where someone did not get the mail, without secrets and contents;
+        a message's last try has it alone.
     """
 
     number: int
@@ -56,6 +65,7 @@ class AttemptView:
     enhanced: str
     text: str
     lease_lost: bool
+    transcript: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,14 @@ class Status:
     paused: Mapping[str, str]
     workers: tuple[WorkerView, ...]
 
+    def working(self, now: float) -> tuple[WorkerView, ...]:
+        """The workers that have shown a sign of life lately."""
+        return tuple(worker for worker in self.workers if now - worker.beat < SILENT)
+
+    def overdue(self, now: float, seconds: float) -> bool:
+        """Whether something has been due for so long."""
+        return self.oldest_due is not None and now - self.oldest_due >= seconds
+
 
 class Reports:
     """Reads the outbox of a store."""
@@ -156,12 +174,14 @@ class Reports:
         *,
         state: str | None = None,
         transport: str | None = None,
+        tag: str | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> Sequence[MessageView]:
         """Messages, newest first.
 
         :param state: only those in this state: a stored one, or a word that is shown.
+        :param tag: only those filed under it.
         :param before: the id of the last message of the page before.
         :raises ValueError: there is no such state.
         """
@@ -170,9 +190,24 @@ class Reports:
         now = time.time()
         wanted = {"env": self._env, "before": before or _LAST, "limit": limit, "now": millis(now)}
         with self._database.snapshot() as connection:
-            found = queries.messages(state=state, transport=transport)
-            rows = connection.execute(found, {**wanted, "transport": transport}).all()
+            many = state in queries.QUEUED and _any(
+                connection, queries.more_than_few_live(), wanted
+            )
+            found = queries.messages(state=state, transport=transport, tag=tag, many=many)
+            narrowed = {"transport": transport, "tag": tag and tag_word(tag)}
+            rows = connection.execute(found, {**wanted, **narrowed}).all()
             return _views(connection, rows, now)
+
+    def of_batch(self, batch: str) -> Iterator[str]:
+        """The ids of a batch's messages, in their order."""
+        after, page = -1, _PAGE
+        while page == _PAGE:
+            asked = {"batch": batch, "after": after, "limit": _PAGE}
+            with self._database.snapshot() as connection:
+                rows = connection.execute(queries.of_batch(), asked).all()
+            yield from (row.letter_id for row in rows)
+            page = len(rows)
+            after = rows[-1].position if rows else after
 
     def content(self, letter_id: str) -> Letter | None:
         """The letter itself, or None if there is none, or its content is no longer kept.
@@ -223,6 +258,10 @@ class Reports:
         which = {"env": self._env, "lane": lane.lane, "priority": lane.priority}
         counted = connection.execute(queries.waiting_count(), {**which, "until": millis(until)})
         return int(counted.scalar_one())
+
+
+def _any(connection: Connection, query: Executable, asked: Mapping[str, object]) -> bool:
+    return connection.execute(query, asked).first() is not None
 
 
 def _views(connection: Connection, rows: Sequence[Any], now: float) -> Sequence[MessageView]:
@@ -295,6 +334,7 @@ def _attempt(row: Any) -> AttemptView:
         row.enhanced,
         row.text,
         row.lease_lost,
+        row.transcript or "",
     )
 
 

@@ -14,6 +14,9 @@ from .rows import Row, clip, document, millis
 from .statements import Statements
 from .tables import TEXT
 
+#: How much of a transcript is kept, in characters.
+TRANSCRIPT = 8_000
+
 #: Which of several outcomes stands for a try.
 _WORST = (Kind.UNKNOWN, Kind.REFUSED, Kind.DEFERRED, Kind.ACCEPTED)
 
@@ -80,6 +83,7 @@ class Finished:
             "text": clip(worst.text, TEXT),
             "lease_lost": lost,
             "outcomes": document({to: asdict(o) for to, o in outcomes.items()}) if differ else None,
+            "transcript": clip(self.report.transcript, TRANSCRIPT) or None,
         }
 
 
@@ -95,6 +99,10 @@ def record(line: Line, sql: Statements, results: Sequence[Finished], now: int) -
         sql.finish(line, rows=document([result.result_row(now) for result in ours]))
         answers = [row for result in ours for row in result.answer_rows()]
         sql.answer(line, rows=document(answers), now=now)
+    again = [result.claim for result in results if result.report and result.claim.tried]
+    if again:
+        which = [{"letter_id": claim.letter.id, "part": claim.part} for claim in again]
+        sql.drop_transcripts(line, rows=document(which))
     tries = [
         result.attempt_row(lost=result.claim.delivery_id not in held)
         for result in results

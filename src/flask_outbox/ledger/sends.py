@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
 from ..errors import MessageError
-from ..mail.letter import Letter, Terms
+from ..mail.letter import Letter, Place, Terms
 from ..rules.states import RecipientState, State
+from .batches import keep_open
 from .driver import Line
 from .rows import Row, clip, document, millis
 from .statements import Statements
+from .tables import TAG
 
 #: Seconds for which a blob's last use counts as fresh. The collector waits twice as long, so that a fresh one
 #: cannot go away under a send that relies on it.
@@ -24,6 +26,7 @@ class Entry:
 
     letter: Letter
     key: str | None
+    place: Place | None
     letter_row: Row
     delivery_row: Row
     recipient_rows: list[Row]
@@ -34,10 +37,16 @@ class Entry:
         return cls(
             letter,
             terms.key,
+            terms.place,
             _letter_row(letter, size, now),
             _delivery_row(letter, terms, size, env, now),
             _recipient_rows(letter, now),
         )
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is not to be sent yet."""
+        return self.place is not None and self.place.waits
 
 
 def _letter_row(letter: Letter, size: int, now: int) -> Row:
@@ -97,10 +106,43 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
     ]
     new = [entry for entry, stored in zip(entries, ids, strict=True) if entry.letter.id == stored]
     sql.insert_letter.many(line, [entry.letter_row for entry in new])
-    sql.insert_delivery.many(line, [entry.delivery_row for entry in new])
+    sql.insert_delivery.many(line, [entry.delivery_row for entry in new if not entry.waits])
     sql.insert_recipient.many(line, [row for entry in new for row in entry.recipient_rows])
     _store_blobs(line, sql, [entry.letter for entry in new], now)
+    sql.insert_letter_tag.many(line, _tag_rows([entry.letter for entry in new]))
+    _store_places(line, sql, new, now)
     return ids
+
+
+def tag_word(tag: str) -> str:
+    """A tag as it is kept for the search."""
+    return clip(tag, TAG)
+
+
+def _tag_rows(letters: Iterable[Letter]) -> list[Row]:
+    return [
+        {"tag": tag, "letter_id": letter.id}
+        for letter in letters
+        if letter.tags
+        for tag in sorted({tag_word(tag) for tag in letter.tags})
+    ]
+
+
+def _store_places(line: Line, sql: Statements, entries: Sequence[Entry], now: int) -> None:
+    """Where they stand in their batch, with the deliveries of those that wait for the rest of it."""
+    rows: list[Row] = [
+        {
+            "batch_id": entry.place.batch,
+            "position": entry.place.position,
+            "letter_id": entry.letter.id,
+            "waiting": document(entry.delivery_row) if entry.waits else None,
+        }
+        for entry in entries
+        if entry.place is not None
+    ]
+    for batch in {row["batch_id"] for row in rows if row["waiting"] is not None}:
+        keep_open(line, sql, str(batch), now)
+    sql.insert_batch_letter.many(line, rows)
 
 
 def _first(line: Line, sql: Statements, entry: Entry, env: str, now: int) -> str:
@@ -114,6 +156,7 @@ def _first(line: Line, sql: Statements, entry: Entry, env: str, now: int) -> str
         raise MessageError(
             f"key={entry.key!r} belongs to another message, with other recipients or another content.",
             field="key",
+            index=None if entry.place is None else entry.place.position,
         )
     return str(first)
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     func,
     insert,
     null,
@@ -34,8 +35,11 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 
 from ..rules.states import LIVE, RecipientState, State
+from .batch_statements import BatchStatements
 from .driver import Compiled, Types, compiled, parameters
+from .purge import Purges
 from .tables import (
+    EVERY,
     among,
     attempt,
     blob,
@@ -43,6 +47,7 @@ from .tables import (
     key,
     letter,
     letter_blob,
+    letter_tag,
     limit,
     literal,
     recipient,
@@ -116,6 +121,10 @@ class _Sends(Compiled):
     def insert_letter_blob(self) -> ClauseElement:
         return _insert(letter_blob, "letter_id digest")
 
+    @compiled
+    def insert_letter_tag(self) -> ClauseElement:
+        return _insert(letter_tag, "tag letter_id")
+
 
 class _Claims(Compiled):
     @compiled
@@ -132,11 +141,11 @@ class _Claims(Compiled):
         step = func.coalesce(lower.scalar_subquery(), other.scalar_subquery())
         head = select(first.scalar_subquery().label("id")).cte("head", recursive=True)
         head = head.union_all(select(step).select_from(head.join(row, its.id == head.c.id)))
-        closed = or_(limit.c.paused.is_not(None), limit.c.opens > bindparam("now"))
+        shut = or_(limit.c.paused.is_not(None), limit.c.opens > bindparam("now"))
+        its_limits = (limit.c.env == its.env, limit.c.lane.in_([its.lane, literal(EVERY)]))
+        closed = exists().where(*its_limits, shut)
         return select(its.lane, its.priority, its.due, closed.label("closed")).select_from(
-            head.join(row, its.id == head.c.id).outerjoin(
-                limit, (limit.c.env == its.env) & (limit.c.lane == its.lane)
-            )
+            head.join(row, its.id == head.c.id)
         )
 
     @compiled
@@ -144,7 +153,7 @@ class _Claims(Compiled):
         lane = [delivery.c[name] == bindparam(name) for name in ("env", "lane", "priority")]
         names = (
             "id letter_id part state transport priority expires guarantee size attempts rescues content_started"
-            " created"
+            " created reason"
         )
         return (
             select(*[delivery.c[name] for name in names.split()])
@@ -227,9 +236,17 @@ class _Results(Compiled):
     def insert_attempt(self) -> ClauseElement:
         columns = (
             "letter_id part number started finished transport worker_id kind scope phase code enhanced text"
-            " lease_lost outcomes"
+            " lease_lost outcomes transcript"
         )
         return _insert(attempt, columns)
+
+    @compiled
+    def drop_transcripts(self) -> ClauseElement:
+        """Those of the given deliveries."""
+        given = self.given({"letter_id": String, "part": Integer})
+        theirs = (attempt.c.letter_id == given.c.letter_id, attempt.c.part == given.c.part)
+        kept = attempt.c.transcript.is_not(None)
+        return update(attempt).where(*theirs, kept).values(transcript=null())
 
     @compiled
     def extend(self) -> ClauseElement:
@@ -310,6 +327,16 @@ class _Hands(Compiled):
         )
 
     @compiled
+    def resume_all(self) -> ClauseElement:
+        by = bindparam("by", type_=String())
+        theirs = (limit.c.env == bindparam("env"), or_(by == literal(""), limit.c.paused_by == by))
+        return (
+            update(limit)
+            .where(*theirs, limit.c.paused.is_not(None))
+            .values(paused=null(), paused_by=literal(""), reason=literal(""))
+        )
+
+    @compiled
     def cancel(self) -> ClauseElement:
         waiting = among(delivery, [State.QUEUED, State.HELD])
         return (
@@ -327,7 +354,7 @@ class _Hands(Compiled):
         return (
             update(delivery)
             .where(delivery.c.letter_id == bindparam("letter"), over)
-            .values(**_requeued(), reason=literal(""), attempts=0, expires=null())
+            .values(**_requeued(), reason=literal("by hand"), attempts=0, expires=null())
             .values(created=bindparam("now"), finished=null(), content_started=null())
         )
 
@@ -342,7 +369,7 @@ class _Hands(Compiled):
         )
 
 
-class Statements(_Sends, _Claims, _Results, _Workers, _Hands):
+class Statements(_Sends, _Claims, _Results, _Workers, _Hands, Purges, BatchStatements):
     """All of them."""
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from ..errors import ConfigurationError
 from ..mail.letter import Letter, Terms
-from . import claims, results, sends
+from . import claims, purge, results, sends
+from .batches import Batches
 from .claims import Claim, Ended, Lane, Lease
 from .driver import Statement
 from .engine import Database
@@ -25,12 +26,15 @@ from .results import Finished
 from .rows import clip, document, millis
 from .sends import Entry
 from .statements import Statements, statements_for
-from .tables import TEXT
+from .tables import EVERY, TEXT
 
-__all__ = ["Claim", "Finished", "Lane", "Store"]
+__all__ = ["EVERY", "Claim", "Finished", "Lane", "Store"]
 
 #: Bytes of letters that one claim takes into memory.
 BUDGET = 32 * 2**20
+
+#: Messages that are deleted at once.
+BATCH = 500
 
 
 class Store:
@@ -44,6 +48,8 @@ class Store:
         if len(env) > 64:
             raise ConfigurationError("'MAIL_OUTBOX_ENV' must be at most 64 characters long.")
         self.database: Database = Database(url)
+        #: Those that are published whole.
+        self.batches: Batches = Batches(self.database)
         self.env = env
         self._worker: str | None = None
 
@@ -117,6 +123,7 @@ class Store:
         now: float,
         lease: float,
         budget: int = BUDGET,
+        one_always: bool = True,
         tell: Callable[[Sequence[Ended]], None] | None = None,
     ) -> list[Claim]:
         """Take the first due deliveries of a lane in hand, those of dead workers among them.
@@ -124,7 +131,8 @@ class Store:
         What has expired meanwhile ends here, and so does what may have been sent and must not be sent twice.
 
         :param lease: seconds after which they are due again, unless extended.
-        :param budget: bytes of letters after which no more are taken; one always is.
+        :param budget: bytes of letters after which no more are taken.
+        :param one_always: whether the first one is taken however large it is.
         :param tell: told of those that ended here, once that is committed.
         """
         held = Lease(secrets.randbits(63), millis(now + lease), self._worker)
@@ -133,7 +141,7 @@ class Store:
             due = sql.candidates(
                 line, env=self.env, lane=lane, priority=priority, now=millis(now), limit=limit
             )
-            found = list(claims.within(list(due), budget))
+            found = list(claims.within(list(due), budget, one_always=one_always))
             if not found:
                 return []
             taken, ended = claims.take(line, sql, found, held, millis(now))
@@ -238,6 +246,7 @@ class Store:
     def pause(self, transport: str, reason: str, *, by: str) -> None:
         """Let nothing more be claimed for a transport.
 
+        :param transport: its name, or :data:`EVERY` for all there are and will be.
         :param by: ``"worker"`` or ``"person"``, whose pause a worker's does not replace.
         """
         self._change(
@@ -256,6 +265,14 @@ class Store:
         :returns: whether it was paused.
         """
         return self._change(lambda sql: sql.resume, env=self.env, lane=transport, by=by) == 1
+
+    def resume_all(self, *, by: str = "") -> int:
+        """Open all paused transports, and lift the pause of all.
+
+        :param by: only those that were paused by this one.
+        :returns: how many.
+        """
+        return self._change(lambda sql: sql.resume_all, env=self.env, by=by)
 
     def cancel(self, letter_id: str, now: float) -> bool:
         """Take a letter out of the queue.
@@ -280,6 +297,26 @@ class Store:
                 return False
             sql.reopen(line, letter=letter_id, now=millis(now))
             return True
+
+    def count_ended(self, state: str, until: float) -> int:
+        """How many messages ended in that state before a moment: what :meth:`purge` would take away."""
+        asked = purge.ended_before(self.env, state, millis(until))
+        with self.database.glance() as line:
+            (row,) = statements_for(line.dialect).count_ended(line, **asked)
+            return int(row.number)
+
+    def purge(self, state: str, until: float, now: float) -> Iterator[int]:
+        """Delete what ended in that state before a moment, a batch after the other; workers go on between them.
+
+        :returns: of each batch, how many messages it was.
+        """
+        asked = {**purge.ended_before(self.env, state, millis(until)), "limit": BATCH}
+        stale, after, gone = millis(now - 2 * sends.FRESH), "", BATCH
+        while gone == BATCH:
+            with self.database.direct() as line:
+                sql = statements_for(line.dialect)
+                gone, after = purge.batch(line, sql, asked, after=after, stale=stale)
+            yield gone
 
     def _change(
         self, which: Callable[[Statements], Statement], *, durable: bool = False, **values: object

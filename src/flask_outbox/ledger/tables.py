@@ -33,6 +33,7 @@ from sqlalchemy import (
     text,
 )
 
+from ..mail.letter import TRANSPORT
 from ..rules.states import ATTENTION, LIVE, State
 
 #: The version of these tables, kept in ``mail_schema``.
@@ -43,6 +44,12 @@ ADDRESS = 320
 
 #: How much of a server's reply is kept, in characters.
 TEXT = 500
+
+#: How much of a tag is, in characters.
+TAG = 200
+
+#: The lane of a limit that holds back all of them.
+EVERY = "*"
 
 metadata = MetaData(
     naming_convention={
@@ -146,6 +153,40 @@ letter_blob = Table(
     sqlite_with_rowid=False,
 )
 
+#: What a letter is filed under.
+letter_tag = Table(
+    "mail_letter_tag",
+    metadata,
+    Column("tag", String(TAG), primary_key=True),
+    _id("letter_id", primary_key=True),
+    Index("ix_mail_letter_tag_letter_id", "letter_id"),
+    sqlite_with_rowid=False,
+)
+
+#: A batch that is published whole, until it is over: see :mod:`.batches`.
+batch = Table(
+    "mail_batch",
+    metadata,
+    _id("id", primary_key=True),
+    _word("state"),
+    _word("host", 255),
+    _word("boot_id", 64),
+    Column("pid", Integer, nullable=False),
+    _time("beat"),
+)
+
+#: The letters that were sent together. ``waiting`` is the delivery of one that is not yet published.
+batch_letter = Table(
+    "mail_batch_letter",
+    metadata,
+    _id("batch_id", primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _id("letter_id"),
+    Column("waiting", Text, nullable=True),
+    Index("ix_mail_batch_letter_letter_id", "letter_id"),
+    sqlite_with_rowid=False,
+)
+
 #: One letter on one lane: the queue's unit, narrow and hot. ``created`` is since when it is in the queue.
 delivery = Table(
     "mail_delivery",
@@ -156,7 +197,7 @@ delivery = Table(
     _env(),
     _word("state"),
     _word("reason", 200),
-    _word("transport", 64),
+    _word("transport", TRANSPORT),
     _word("lane", ADDRESS),
     Column("priority", SmallInteger, nullable=False),
     _time("due"),
@@ -196,7 +237,8 @@ recipient = Table(
     sqlite_with_rowid=False,
 )
 
-#: One try. Its outcome is the worst; where the recipients' differ, all stand in ``outcomes``.
+#: One try. Its outcome is the worst; where the recipients' differ, all stand in ``outcomes``. Only a letter's last
+#: one has its transcript.
 attempt = Table(
     "mail_attempt",
     metadata,
@@ -206,7 +248,7 @@ attempt = Table(
     Column("number", Integer, nullable=False),
     _time("started"),
     _time("finished"),
-    _word("transport", 64),
+    _word("transport", TRANSPORT),
     _id("worker_id", nullable=True),
     _word("kind"),
     _word("scope"),
@@ -216,6 +258,7 @@ attempt = Table(
     _word("text", TEXT),
     Column("lease_lost", Boolean, nullable=False),
     Column("outcomes", Text, nullable=True),
+    Column("transcript", Text, nullable=True),
     Index("ix_mail_attempt_letter_id", "letter_id"),
 )
 

@@ -20,6 +20,9 @@ from .strings import plain_text
 #: A reader that meets a higher one refuses.
 VERSION = 1
 
+#: Where the caller's own value is, for what a send fills in.
+_OWN = {"msgId": "own_id", "date": "own_date"}
+
 _Read = TypeVar("_Read", bound=Message)
 
 
@@ -27,7 +30,7 @@ def write(message: Message) -> dict[str, object]:
     """The document of a message."""
     document: dict[str, object] = {"v": VERSION}
     for field, (written, _) in _FORMS.items():
-        value = message.own_id if field == "msgId" else getattr(message, field)
+        value = getattr(message, _OWN.get(field, field))
         if not _is_default(value):
             document[field] = written(value, field)
     # Where there are more versions than the HTML, it stands among them, because their order counts.

@@ -18,6 +18,9 @@ from .address import Address
 #: The version of the stored form. A reader that meets a higher one refuses.
 SCHEMA = 1
 
+#: How long a transport's name may be.
+TRANSPORT = 255
+
 #: The version of the composer. A letter is always composed by the rules it was sealed under.
 COMPOSER = 1
 
@@ -92,13 +95,13 @@ class Letter:
         if self.raw is not None:
             return len(self.raw)
         # Base64 in lines costs 37 %; a part's headers and a mailbox take some 200 and 50 bytes.
-        versions = self.alternatives or (("html", self.html or ""),)
-        texts = [self.text or "", *(content for _, content in versions)]
-        written = sum(
-            len(text) if text.isascii() else len(text.encode()) * 137 // 100 for text in texts
-        )
-        attached = sum(len(part.data) * 137 // 100 + 200 for part in self.attachments)
-        return 1_000 + 50 * len(self.to + self.cc) + written + attached
+        size = 1_000 + 50 * (len(self.to) + len(self.cc))
+        for _, text in (("", self.text), *(self.alternatives or (("", self.html),))):
+            if text:
+                size += len(text) if text.isascii() else len(text.encode()) * 137 // 100
+        for part in self.attachments:
+            size += len(part.data) * 137 // 100 + 200
+        return size
 
     def parts(self) -> Iterator[Part]:
         """Everything whose bytes are stored as a blob: the attachments, and the raw message as one."""
@@ -150,16 +153,31 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a letter stands in a batch.
+
+    :param batch: its id.
+    :param waits: whether it is not to be sent before the whole batch is published.
+    """
+
+    batch: str
+    position: int
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """How a letter is to be delivered: what the caller asked for besides the message itself.
 
-    :param transport: a name of ``MAIL_TRANSPORTS``.
+    :param transport: its name: a configured one, or a URL without a password.
     :param priority: 0 high, 1 normal, 2 low.
     :param due: Unix seconds before which it must not go, or None for at once.
     :param expires: Unix seconds after which it must not go, or None.
     :param guarantee: ``"at_least_once"`` or ``"at_most_once"``.
     :param key: the caller's own name for this send, or None; see ``mail.send(key=…)``.
     :param hold: why it is not to be sent until a person says so, or "".
+    :param place: where it stands among those that it was sent with, or None.
+    :param url: of a transport that a name does not make up for: the same with its password. It is never stored.
     """
 
     transport: str = "default"
@@ -169,6 +187,8 @@ class Terms:
     guarantee: str = "at_least_once"
     key: str | None = None
     hold: str = ""
+    url: str = field(default="", repr=False)
+    place: Place | None = None
 
 
 #: Each stored field with the value at which it is left out.

@@ -75,7 +75,8 @@ def needs_smtputf8(letter: Letter, to: Iterable[str]) -> bool:
     if not (letter.envelope_from.isascii() and all(map(str.isascii, to))):
         return True
     if letter.raw is not None:
-        return not letter.raw.partition(b"\r\n\r\n")[0].isascii()
+        header = letter.raw.find(b"\r\n\r\n")
+        return not letter.raw[: header if header >= 0 else None].isascii()
     shown = (letter.sender, *letter.to, *letter.cc, *letter.reply_to)
     return any(address.needs_smtputf8 for address in shown)
 
@@ -257,4 +258,6 @@ def _base64(data: bytes) -> list[bytes]:
 
 
 def _with_crlf(data: bytes) -> bytes:
+    if data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r"):
+        return data  # a large one is not copied
     return re.sub(rb"\r\n?|\n", b"\r\n", data)

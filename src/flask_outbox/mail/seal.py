@@ -30,7 +30,6 @@ class SealDefaults:
     :param envelope_from: the path for bounces, "" for the null path; None for the sender.
     :param max_size: in bytes.
     :param ascii_attachments: file names are brought down to ASCII.
-    :param domain: of Message-IDs; the sender's where it is "".
     """
 
     sender: Address | None = None
@@ -38,7 +37,6 @@ class SealDefaults:
     reply_to: tuple[Address, ...] = ()
     max_size: int = 25_000_000
     ascii_attachments: bool = False
-    domain: str = ""
 
 
 def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Letter:
@@ -61,7 +59,7 @@ def seal(message: Message, *, id: str, now: float, defaults: SealDefaults) -> Le
     versions = text, html, alternatives = seal_versions(message)
     letter = Letter(
         id=id,
-        message_id=_message_id(message, own) or f"<{id}@{defaults.domain or sender.domain}>",
+        message_id=_message_id(message, own) or f"<{id}@{sender.domain}>",
         date=_date(message, own, now),
         envelope_from=_envelope_from(message, sender, defaults),
         envelope_to=tuple([address.addr for address in everyone]),

@@ -76,10 +76,12 @@ class Report:
     """One try: each recipient it was meant for, with its outcome. Empty: nothing was tried.
 
     :param transport: the name of the transport that tried; the courier fills it in.
+    :param transcript: what was said on the way where someone did not get it, without secrets and contents; for people.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     transport: str = ""
+    transcript: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def of(cls, recipients: Iterable[str], outcome: Outcome) -> Report:

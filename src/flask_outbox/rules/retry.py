@@ -100,7 +100,8 @@ def decide(
     done = {to: (state, report.outcomes[to]) for to, state in finished.items() if to not in open_}
     if open_:
         attempts = standing.attempts + counts
-        due = now + _wait(report, open_, attempts, policy, rng)
+        # A pause holds it until the cause is mended, and then it need not wait any more.
+        due = now if pause else now + _wait(report, open_, attempts, policy, rng)
         expires = (
             standing.expires if standing.expires is not None else standing.created + policy.lifetime
         )

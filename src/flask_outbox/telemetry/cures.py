@@ -18,7 +18,21 @@ CURES: tuple[_Row, ...] = (
         " network set MAIL_TLS_VERIFY=False.",
     ),
     (
-        lambda o: o.scope is Scope.ACCOUNT and o.code in {530, 534, 535, 538},
+        lambda o: "WRONG_VERSION_NUMBER" in o.text,
+        "The server does not begin with TLS there: MAIL_USE_SSL and smtps:// are for port 465, MAIL_USE_TLS and"
+        " smtp:// for 587.",
+    ),
+    (
+        lambda o: _says(o, "starttls"),
+        "MAIL_USE_TLS and the server do not agree: set it to True where the server wants STARTTLS; where it offers"
+        " none, look for its port with TLS (465 with MAIL_USE_SSL, or 587).",
+    ),
+    (
+        lambda o: o.code == 530,
+        "The server wants a login: set MAIL_USERNAME and MAIL_PASSWORD, both of them.",
+    ),
+    (
+        lambda o: o.scope is Scope.ACCOUNT and o.code in {534, 535, 538},
         "The server wants another login: check MAIL_USERNAME and MAIL_PASSWORD; many providers want an"
         " app password here, not the account's own.",
     ),

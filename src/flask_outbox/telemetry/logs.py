@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ..delivery.courier import Watcher
 from ..mail.letter import Letter
@@ -16,7 +17,7 @@ logger = logging.getLogger("flask_outbox")
 _LEVELS = {State.SENT: logging.INFO, State.QUEUED: logging.WARNING}
 
 
-def delivery_logger(*, debug: bool) -> Watcher:
+def delivery_logger(*, debug: Callable[[], bool]) -> Watcher:
     """A watcher that writes one line a try, and one more for each recipient that was not reached.
 
     :param debug: whether a failure that will be tried again counts as an error: a beginner must see it.
@@ -24,7 +25,7 @@ def delivery_logger(*, debug: bool) -> Watcher:
 
     def log(letter: Letter, report: Report, plan: Plan) -> None:
         level = _LEVELS.get(plan.state, logging.ERROR)
-        if debug and level == logging.WARNING:
+        if level == logging.WARNING and debug():
             level = logging.ERROR
         logger.log(level, "letter %s: %s%s", letter.id, plan.state, _because(plan))
         for to, outcome in report:

@@ -12,6 +12,9 @@ from ..rules.outcomes import Report
 class Clearance(Protocol):
     """Asked by a transport whether a letter may still go; a worker answers from the lease and the clock."""
 
+    #: Whether the letter is to go before others.
+    urgent: bool
+
     def valid(self) -> bool:
         """Whether lease, cancellation and expiry still allow it; asked before an envelope is written."""
         ...
@@ -26,6 +29,9 @@ class Transport(ABC):
 
     #: How many letters are worth handing over at once.
     concurrency: int = 1
+
+    #: How many of those only urgent ones may be.
+    kept: int = 0
 
     #: How many contents can be on their way at once.
     connections: int = 1

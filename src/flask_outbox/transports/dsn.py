@@ -12,12 +12,17 @@ from ..errors import ConfigurationError
 # What urlsplit would leave out without a word.
 _control = re.compile(r"[\x00-\x1f\x7f]")
 
+# The last @ before the path ends user and password, as for urlsplit; whatever a user may hold, no colon.
+_password = re.compile(r"(?<=://)([^/?#:]*):[^/?#]*@")
+
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
     """A URL taken apart, its %XX undone.
 
     :param host: in small letters; "" where there is none.
+    :param key: the setting or argument it stands in, for errors.
+    :param name: the URL without its password, and without spaces.
     """
 
     scheme: str
@@ -27,18 +32,25 @@ class Dsn:
     port: int | None = None
     path: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    key: str = "MAIL_URL"
+    name: str = field(default="", compare=False)
 
 
 def parse_dsn(url: str, key: str) -> Dsn:
     """Take a URL apart.
 
-    :param key: the setting it stands in, for the error, which never shows the URL: it holds a password.
+    :param key: the setting or argument it stands in, for the error, which never shows the URL: it holds a password.
     :raises ConfigurationError: it is none.
     """
     try:
-        return _parse(url.strip())
+        return _parse(url.strip(), key)
     except ValueError:
         raise malformed(key) from None
+
+
+def is_url(transport: str) -> bool:
+    """Whether what is given for a transport is no name but says by itself what it is."""
+    return "://" in transport
 
 
 def malformed(key: str) -> ConfigurationError:
@@ -49,7 +61,7 @@ def malformed(key: str) -> ConfigurationError:
     )
 
 
-def _parse(url: str) -> Dsn:
+def _parse(url: str, key: str) -> Dsn:
     parts = urlsplit(url)
     # An @ there: a slash, a hash or a question mark in the password has ended the host.
     if not parts.scheme or _control.search(url) or "@" in parts.path + parts.query + parts.fragment:
@@ -62,6 +74,8 @@ def _parse(url: str) -> Dsn:
         parts.port,
         unquote(parts.path, errors="strict"),
         dict(_options(parts.query)),
+        key,
+        _password.sub(r"\1@", url, count=1).replace(" ", "%20"),
     )
 
 

@@ -27,9 +27,10 @@ from ..rules.replies import Step
 from .smtp_job import Job
 from .smtp_lmtp import LmtpProtocol
 from .smtp_opening import Opener
-from .smtp_protocol import LONE_DOT, Reply, SmtpProtocol
+from .smtp_protocol import Reply, SmtpProtocol
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command, State
+from .smtp_transcript import Opening
 from .smtp_wire import Broken, HandshakeFailed, Wire, lost
 
 # Seconds to wait at most (RFC 5321 §4.5.3.2).
@@ -39,7 +40,7 @@ _BLOCK = 180.0  # for some part of a content to be taken
 _DOT = 600.0
 _QUIT = 3.0  # not worth more
 
-#: Bytes of a content above which nothing is written in one go with it: as long as some of a large one
+#: Bytes of a content above which it is written piece by piece and nothing in one go with it: as long as some of it
 #: waits here, it is known that its end has not left.
 _TOGETHER = 65_536
 
@@ -49,13 +50,15 @@ _CLOSED = Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="the transport was closed
 class Pool(Protocol):
     """What a connection asks of the pool it belongs to."""
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a letter waits."""
+    def has_for(self, connection: Connection) -> bool:
+        """Whether a letter waits that the connection may take once its own is done."""
         ...
 
-    def take(self) -> Job | None:
-        """The next letter that is wanted."""
+    def take(self, connection: Connection, before: Job | None = None) -> Job | None:
+        """The next letter that is wanted and that the connection may take.
+
+        :param before: the letter whose content is under way on it.
+        """
 
     def rest(self, connection: Connection) -> None:
         """The connection has nothing to do: wake it when there is."""
@@ -97,6 +100,7 @@ class Connection:
         self._pool = pool
         self._clock = clock
         self._born = clock()
+        self._opening = Opening(asyncio.get_running_loop().time(), settings.name)
         self._use_new_wire()
         self._pipelining = False
         self._job = first
@@ -109,11 +113,17 @@ class Connection:
 
     # -- for the pool ------------------------------------------------------------------------
 
+    @property
+    def opening(self) -> bool:
+        """Whether it is being opened, to take a letter then."""
+        return not (self.ready or self._job)
+
     async def run(self) -> None:
         """Live: open, carry letters until there is a reason to end, settle what is left, close."""
         failure: Outcome | None = None
         try:
             await self._open()
+            self._wire.opening = None
             self._wire.check()
             self._pipelining = self._settings.pipelining and self._protocol.pipelining
             self.ready = True
@@ -145,12 +155,18 @@ class Connection:
 
     def take_ahead(self) -> bool:
         """Send the next envelope behind the content under way, if there is place for it."""
-        if not self._unheard or self._ahead or self._wire.paused or self._wire.broken:
+        wire = self._wire
+        if not self._unheard or self._ahead or wire.pouring or wire.paused or wire.broken:
             return False
         group = self._next_envelope()
         with suppress(Broken):  # `run` hears of it too, and gives the letter its second chance
             self._wire.write(*group)
         return bool(group)
+
+    def note_opening(self, job: Job) -> None:
+        """Let a letter's transcript begin with how its connection came about."""
+        opening = self._opening if self._begun else self._opening.lines
+        job.notes.append((self._wire.clock(), opening))
 
     def stop(self) -> None:
         """Begin nothing more, and take leave."""
@@ -167,15 +183,16 @@ class Connection:
     def _use_new_wire(self) -> None:
         self._protocol = LmtpProtocol() if self._settings.lmtp else SmtpProtocol()
         self._wire = Wire(self._protocol, self._hear_verdict)
+        self._wire.opening = self._opening
 
     async def _open(self) -> None:
         try:
             await self._opener.open(self._wire)
-        except HandshakeFailed:
+        except HandshakeFailed as failure:
             if self._stopping or not self._opener.may_do_without_tls:
                 raise
             self._use_new_wire()
-            await self._opener.open(self._wire, tls=False)
+            await self._opener.open_without_tls(self._wire, failure)
 
     # -- between letters ---------------------------------------------------------------------
 
@@ -191,18 +208,22 @@ class Connection:
 
     async def _next(self) -> Job | None:
         """The next letter, or None when the connection is to end."""
+        in_time = True
         while not (self._spent or self._wire.broken):
-            if job := self._pool.take():
+            if job := self._pool.take(self):
                 return job
+            if not in_time:
+                break
             self._fresh = False
             self._pool.rest(self)
-            if not await self._wire.wait(self._settings.idle_timeout) and not self._pool.waiting:
-                break
+            in_time = await self._wire.wait(self._settings.idle_timeout)
         return None
 
     def _settle(self, failure: Outcome) -> Job | None:
         """End what is on the connection; returns the letter that gets a second chance."""
         job = self._job
+        if job is not None and not self.ready:
+            self.note_opening(job)
         if job is not None and self._unheard:
             job.finish(self._after_content(failure))
         elif job is not None and failure is not _CLOSED and not self._was_stale(job):
@@ -210,6 +231,8 @@ class Connection:
         left = [job for job in (job, self._ahead) if job is not None and not job.report.done()]
         if left and self._stopping:
             left.pop().withdraw()
+        for job in left:
+            job.notes.append((self._wire.clock(), str(failure)))
         return left[0] if left else None
 
     def _was_stale(self, job: Job) -> bool:
@@ -218,7 +241,7 @@ class Connection:
 
     def _after_content(self, failure: Outcome) -> Outcome:
         """What a failure means once the content was written."""
-        if self._wire.paused and self._ahead is None:
+        if self._wire.pouring or (self._wire.paused and self._ahead is None):
             return failure  # its end never left this machine
         text = f"the content was sent, its reply never came: {failure.text}"
         return replace(failure, kind=Kind.UNKNOWN, phase=Phase.AFTER, text=text)
@@ -247,29 +270,39 @@ class Connection:
             group = self._begin(job)
             if group is None:
                 return
+            self._wire.notes = job.notes
             self._wire.write(*group)
         await self._envelope(job)
         if self._protocol.state is State.DATA:
             if job.open:
                 await self._clear(job)
-            await self._content(job, job.wire if job.open else LONE_DOT)
+            content = job.content if job.open else b""
+            job.notes.append((self._wire.clock(), len(content)))
+            await self._content(content)
+        else:
+            self._wire.check()  # what came behind the last reply may have been the end
         self._fresh = False
         if job.advance():
             self._pool.put_back(job)
 
     def _begin(self, job: Job) -> list[bytes] | None:
         """The envelope as one group, nothing in lock-step; None when nothing remains to be sent."""
+        self.note_opening(job)
         if not job.adapt(self._protocol):
             return None
         self._begun += 1
         self._resetting = self._protocol.in_transaction
-        return [self._protocol.envelope(job.envelope)] if self._pipelining else []
+        if not self._pipelining:
+            return []
+        group = self._protocol.envelope(job.envelope)
+        job.notes.append((self._wire.clock(), group))
+        return [group]
 
     def _next_envelope(self) -> list[bytes]:
         """The envelope of the next letter, to be sent ahead; nothing where there is none."""
         if not self._pipelining or self._spent:
             return []
-        while job := self._pool.take():
+        while job := self._pool.take(self, self._job):
             group = self._begin(job)
             if group:
                 self._ahead = job
@@ -292,17 +325,19 @@ class Connection:
         job.hear(Step.DATA, wire.pop())
 
     async def _envelope_in_lockstep(self, job: Job) -> None:
-        protocol, envelope = self._protocol, job.envelope
+        wire, envelope = self._wire, job.envelope
         if self._resetting:
-            await self._ask(protocol.send(Command.RSET))
-        job.hear(Step.MAIL, await self._ask(protocol.mail(envelope)))
+            await self._ask(wire.speaking.send(Command.RSET))
+        job.hear(Step.MAIL, await self._ask(wire.speaking.mail(envelope)))
         for to in envelope.recipients:
             if not job.report.done():
-                job.hear(Step.RCPT, await self._ask(protocol.rcpt(envelope, to)), to)
+                job.hear(Step.RCPT, await self._ask(wire.speaking.rcpt(envelope, to)), to)
         if job.open and not job.report.done():
-            job.hear(Step.DATA, await self._ask(protocol.send(Command.DATA), _DATA))
+            job.hear(Step.DATA, await self._ask(wire.speaking.send(Command.DATA), _DATA))
 
     async def _ask(self, command: bytes, ceiling: float = _REPLY) -> Reply:
+        if self._wire.notes is not None:
+            self._wire.notes.append((self._wire.clock(), command))
         self._wire.write(command)
         return await self._wire.answer(self._settings.patience(ceiling))
 
@@ -314,12 +349,16 @@ class Connection:
             self._wire.abort(lost("a letter was withdrawn"))
         self._wire.check()
 
-    async def _content(self, job: Job, wire: bytes) -> None:
+    async def _content(self, content: bytes) -> None:
         """Send the content, with the next envelope where there is one, and hear the verdict."""
-        content = self._protocol.content(wire)
-        group = self._next_envelope() if len(content) <= _TOGETHER else []
-        self._wire.write(content, *group)
-        self._unheard = verdicts = self._protocol.verdicts
+        chunks = self._protocol.content(content)
+        verdicts = self._protocol.verdicts
+        if len(content) <= _TOGETHER:
+            self._wire.write(*chunks, *self._next_envelope())
+            self._unheard = verdicts
+        else:
+            self._unheard = verdicts
+            await self._wire.pour(*chunks, self._settings.patience(_BLOCK))
         if self._wire.paused:
             await self._wire.drain(self._settings.patience(_BLOCK))
         if self._ahead is None and not self.take_ahead():
@@ -334,5 +373,6 @@ class Connection:
             self._job.hear(Step.CONTENT, reply)
         if self._unheard:
             return
-        if self._ahead is None and not self._pool.waiting and not self._spent:
+        self._wire.notes = self._ahead.notes if self._ahead else None
+        if self._ahead is None and not self._pool.has_for(self) and not self._spent:
             self._pool.rest(self)  # as good as idle: the next letter needs no other connection

@@ -13,13 +13,17 @@ from ..mail.mime import needs_smtputf8
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.replies import Step
 from .base import Clearance
-from .smtp_protocol import Envelope, Reply, SmtpProtocol, mend, to_wire
+from .smtp_protocol import Envelope, Reply, SmtpProtocol, mend, stuffed
 from .smtp_states import Command
+from .smtp_transcript import Note, written
 
 #: RFC 5321 §4.5.3.1.10: 452 says that no more recipients fit into the transaction, and old servers say 552.
 _CROWDED = (452, 552)
 
 _RCPTMAX = re.compile(r"\bRCPTMAX=(\d{1,6})(?!\d)", re.IGNORECASE).search
+
+#: What smtplib raises where the server lacks what a letter needs.
+_UNSUPPORTED = "SMTPNotSupportedError"
 
 _LATER = Outcome(
     Kind.DEFERRED, enhanced="4.5.3", text="too many recipients at once, the others come later"
@@ -42,13 +46,15 @@ class Job:
         "_unheard",
         "answered",
         "clearance",
+        "content",
         "envelope",
         "letter",
+        "notes",
         "outcomes",
         "report",
         "retried",
         "to",
-        "wire",
+        "urgent",
     )
 
     def __init__(
@@ -61,8 +67,10 @@ class Job:
         self.letter = letter
         self.to = to
         self.clearance = clearance
+        self.urgent = clearance.urgent
         content = mend(compose(letter))
-        self.wire = to_wire(content)
+        #: As it follows DATA, without the dot that ends it.
+        self.content = stuffed(content)
         self.envelope = Envelope(
             letter.envelope_from,
             to,
@@ -72,6 +80,8 @@ class Job:
             mail_options=letter.mail_options,
             rcpt_options=letter.rcpt_options,
         )
+        #: What was said of it, for its transcript.
+        self.notes: list[Note] = []
         #: What is settled already, by recipient.
         self.outcomes: dict[str, Outcome] = {}
         self._rest: list[str] = []  # those for a further transaction
@@ -166,8 +176,13 @@ class Job:
         self._settle(dict.fromkeys(self.to, outcome) | self.outcomes)
 
     def _settle(self, outcomes: Mapping[str, Outcome]) -> None:
-        if not self.report.done():
-            self.report.set_result(Report(outcomes))
+        if self.report.done():
+            return
+        for outcome in outcomes.values():
+            if not outcome.accepted:
+                self.report.set_result(Report(outcomes, transcript=written(self.notes, outcome)))
+                return
+        self.report.set_result(Report(outcomes))
 
     def withdraw(self) -> None:
         """The end, with nothing tried, or no more than was."""
@@ -187,22 +202,21 @@ class Job:
         limit = capabilities.get("SIZE", "")
         if limit.isdigit() and 0 < int(limit) < envelope.size:
             text = f"the letter has {envelope.size} bytes, the server takes {limit}"
-            self._reject("5.3.4", text)
+            self._reject("5.3.4", text, cause="mail")
         elif envelope.utf8 and "SMTPUTF8" not in capabilities:
             self._without_utf8()
         elif envelope.eight_bit and not capabilities.keys() & {"8BITMIME", "SMTPUTF8"}:
             # RFC 6152 §3: not under any circumstances.
-            self._reject(
-                "5.6.3", "the content has eight bits, the server takes seven (no 8BITMIME)"
-            )
+            text = "the content has eight bits, the server takes seven (no 8BITMIME)"
+            self._reject("5.6.3", text)
         if "LIMITS" in capabilities:
             self._limit(capabilities["LIMITS"])
         if envelope.mail_options or envelope.rcpt_options:
             self._left_out = tuple(protocol.left_out(envelope))
         return not self.report.done()
 
-    def _reject(self, status: str, text: str) -> None:
-        self.finish(Outcome(Kind.REFUSED, Scope.MESSAGE, enhanced=status, text=text))
+    def _reject(self, status: str, text: str, cause: str = _UNSUPPORTED) -> None:
+        self.finish(Outcome(Kind.REFUSED, Scope.MESSAGE, enhanced=status, text=text, cause=cause))
 
     def _without_utf8(self) -> None:
         """Leave out the recipients that need SMTPUTF8; where the message itself does, everyone."""
@@ -211,7 +225,9 @@ class Job:
         if not plain or needs_smtputf8(self.letter, plain):
             self._reject("5.6.7", text)
             return
-        refusal = Outcome(Kind.REFUSED, Scope.RECIPIENT, enhanced="5.6.7", text=text)
+        refusal = Outcome(
+            Kind.REFUSED, Scope.RECIPIENT, enhanced="5.6.7", text=text, cause=_UNSUPPORTED
+        )
         others = [to for to in self.envelope.recipients if not to.isascii()]
         self.outcomes |= dict.fromkeys(others, refusal)
         self.envelope = replace(self.envelope, recipients=plain, utf8=False)

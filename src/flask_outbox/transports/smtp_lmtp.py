@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .smtp_protocol import Reply, SmtpProtocol
+from .smtp_protocol import LONE_DOT, Reply, SmtpProtocol
 from .smtp_states import Command, State
 
 
@@ -17,9 +17,9 @@ class LmtpProtocol(SmtpProtocol):
     def verdicts(self) -> int:
         return self._accepted
 
-    def content(self, wire: bytes) -> bytes:
+    def content(self, content: bytes) -> tuple[bytes, bytes]:
         self._register_content(*[Command.VERDICT] * self._accepted)
-        return wire
+        return content, LONE_DOT
 
     def _reply(self, code: int) -> Reply:
         reply = super()._reply(code)

@@ -41,7 +41,7 @@ class Login:
         """
         announced = wire.protocol.capabilities.get("AUTH", "").upper().split()
         names = [name for name in self._settings.mechanisms if name in announced]
-        failure: Outcome | None = self._nothing_common()
+        failure: Outcome | None = self._nothing_common(announced)
         for name in names:
             failure = await self._try(wire, name)
             if failure is None or failure.code not in _OTHER_MECHANISM:
@@ -49,11 +49,12 @@ class Login:
         if failure is not None:
             raise Broken(failure)
 
-    def _nothing_common(self) -> Outcome:
+    def _nothing_common(self, announced: list[str]) -> Outcome:
         settings = self._settings
         names = ", ".join(settings.mechanisms or settings.auth_mechanisms)
         text = f"{settings.name}: offers no AUTH by {names}, which MAIL_USERNAME needs"
-        return Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text)
+        cause = "SMTPException" if announced else "SMTPNotSupportedError"
+        return Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text, cause=cause)
 
     async def _try(self, wire: Wire, mechanism: str) -> Outcome | None:
         """Log in by one mechanism; returns why not."""
@@ -61,39 +62,56 @@ class Login:
             return await self._exchange(wire, mechanism, self._settings.password or "")
         token = await self._token()
         failure = await self._exchange(wire, mechanism, token)
-        if failure is not None and failure.kind is Kind.REFUSED:
-            # It may have expired meanwhile, and who gave it have a younger one.
-            younger = await self._token()
-            if younger != token:
-                return await self._exchange(wire, mechanism, younger)
-        return failure
+        if failure is None or failure.kind is not Kind.REFUSED:
+            return failure
+        # It may have expired meanwhile, and who gave it have a younger one.
+        younger = await self._token()
+        if younger == token:
+            return failure
+        try:
+            return await self._exchange(wire, mechanism, younger)
+        except Broken:
+            # The server hung up after the refusal. The next connection begins with the younger one.
+            return replace(failure, kind=Kind.DEFERRED, scope=Scope.TRANSPORT)
 
     async def _exchange(self, wire: Wire, mechanism: str, secret: str) -> Outcome | None:
         settings = self._settings
         nonce = secrets.token_urlsafe(18)
         who = Credentials(settings.username or "", secret, nonce, settings.host, settings.port)
         exchange = MECHANISMS[mechanism](who)
-        wire.write(wire.protocol.auth(mechanism, exchange))
-        while (reply := await wire.answer(settings.patience(_REPLY))).code // 100 == 3:
-            try:
-                response = await _response(exchange, reply)
-            except SaslError as error:
-                with suppress(Broken):  # what counts is why it is given up
-                    wire.write(wire.protocol.send(Command.CANCEL, "*"))
-                    await wire.answer(settings.patience(_REPLY))
-                return self._mistrusted(str(error))
-            wire.write(wire.protocol.respond(response))
+        wire.write(wire.speaking.auth(mechanism, exchange))
+        try:
+            reply = await self._converse(wire, exchange)
+        except SaslError as error:
+            with suppress(Broken):  # what counts is why it is given up
+                wire.write(wire.speaking.send(Command.CANCEL, "*"))
+                await wire.answer(settings.patience(_REPLY))
+            return self._mistrusted(str(error))
+        except Broken:
+            if not exchange.remark:
+                raise
+            # Refused, and hung up on before the reply that says so.
+            text = one_line(f"{settings.name}: {exchange.remark}, and the server hung up")
+            return Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text, cause=Step.AUTH)
         if reply.code >= 400:
             return _refused(reply, exchange, wire.protocol.secrets)
         if not exchange.complete:
             return self._mistrusted(f"{mechanism}: the server proved nothing")
         return None
 
+    async def _converse(self, wire: Wire, exchange: Exchange) -> Reply:
+        """Answer challenges until there are no more.
+
+        :raises SaslError: it is given up.
+        """
+        while (reply := await wire.answer(self._settings.patience(_REPLY))).code // 100 == 3:
+            wire.write(wire.speaking.respond(await _response(exchange, reply)))
+        return reply
+
     def _mistrusted(self, text: str) -> Outcome:
         """Nothing is said against the password; but whoever is there is not who knows it."""
-        return Outcome(
-            Kind.REFUSED, Scope.TRANSPORT, text=one_line(f"{self._settings.name}: {text}")
-        )
+        text = one_line(f"{self._settings.name}: {text}")
+        return Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text, cause=Step.AUTH)
 
     async def _token(self) -> str:
         """The token of OAuth; asked for by one connection at a time, so that the others find it in a cache.
@@ -109,10 +127,12 @@ class Login:
             # The application's code: its error is not the server's, and may be gone at the next try.
             logger.exception("MAIL_OAUTH_TOKEN gave no token")
             text = f"MAIL_OAUTH_TOKEN gave no token: {type(error).__name__}, see the log"
-            raise Broken(Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=text)) from error
+            raise Broken(
+                Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=text, cause=Step.AUTH)
+            ) from error
         if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
             text = "MAIL_OAUTH_TOKEN must give the token as text"
-            raise Broken(Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text))
+            raise Broken(Outcome(Kind.REFUSED, Scope.ACCOUNT, text=text, cause=Step.AUTH))
         return token
 
 

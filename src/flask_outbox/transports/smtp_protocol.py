@@ -143,10 +143,10 @@ def mend(content: bytes) -> bytes:
     return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
 
 
-def to_wire(content: bytes) -> bytes:
-    """A mended content as it follows DATA: leading dots doubled, the final one added (RFC 5321 §4.5.2)."""
+def stuffed(content: bytes) -> bytes:
+    """A mended content as it follows DATA: leading dots doubled (RFC 5321 §4.5.2); not copied where there are none."""
     first = b"." if content.startswith(b".") else b""
-    return first + content.replace(b"\r\n.", b"\r\n..") + LONE_DOT
+    return first + content.replace(b"\r\n.", b"\r\n..")
 
 
 class SmtpProtocol:
@@ -286,10 +286,10 @@ class SmtpProtocol:
         options = "".join([f" {option}" for option in self._allowed(envelope.rcpt_options)])
         return f"RCPT TO:<{recipient}>{options}\r\n"
 
-    def content(self, wire: bytes) -> bytes:
-        """The content, as :func:`to_wire` made it."""
+    def content(self, content: bytes) -> tuple[bytes, bytes]:
+        """The content, as :func:`stuffed` made it, and what ends it: apart, so that a large one is not copied."""
         self._register_content(Command.CONTENT)
-        return wire
+        return content, LONE_DOT
 
     def left_out(self, envelope: Envelope) -> list[str]:
         """The envelope's options that this server is not told, as it did not announce that it knows them."""

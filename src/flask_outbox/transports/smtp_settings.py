@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -135,6 +136,11 @@ class SmtpSettings:
                 raise ConfigurationError(f"'{key}' must be a number above 0.")
 
     def _check_names(self) -> None:
+        if self.socket and not hasattr(socket, "AF_UNIX"):
+            raise ConfigurationError(
+                "'MAIL_URL' names a Unix socket, which this platform does not have: let the server listen on a"
+                " port, and name that by lmtp://host:port."
+            )
         try:
             self.host.encode("idna")
         except UnicodeError:

@@ -14,15 +14,16 @@ from typing import cast
 
 from ..rules.outcomes import Kind, Outcome, Scope
 from ..rules.replies import Step, one_line
+from .smtp_dial import dial
 from .smtp_protocol import ProtocolError, Reply, SmtpProtocol
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command
-from .smtp_transcript import log_heard, log_sent, transcript
+from .smtp_transcript import Note, Opening, log_heard, log_sent, transcript
 
 _VERDICTS = (Command.CONTENT, Command.VERDICT)
 
-#: Seconds between two addresses of one host (RFC 8305 §5).
-_HAPPY_EYEBALLS = 0.25
+#: Bytes of a large content that are written at once.
+_PIECE = 262_144
 
 
 class Broken(Exception):
@@ -59,7 +60,13 @@ class Wire(asyncio.Protocol):
         self.broken: Broken | None = None
         #: Whether bytes wait here because the kernel does not take them yet.
         self.paused = False
+        #: Whether there are more bytes of a large content to come.
+        self.pouring = False
+        #: Where to note what is said while it is opened, and later what is heard of a letter.
+        self.opening: Opening | None = None
+        self.notes: list[Note] | None = None
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self._transport: asyncio.Transport | None = None
         self._replies: deque[Reply] = deque()
         self._waiter: asyncio.Future[bool] | None = None
@@ -74,10 +81,14 @@ class Wire(asyncio.Protocol):
         self._use(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
-        self._deadline = self._loop.time() + self._patience
+        heard, now = len(self._replies), self.clock()
         try:
             for reply in self.protocol.feed(data):
                 self._replies.append(reply)
+                if self.notes is not None:
+                    self.notes.append((now, reply))
+                elif self.opening is not None:
+                    self.opening.heard(now, reply)
                 if transcript.isEnabledFor(logging.DEBUG):
                     log_heard(reply)
                 if reply.command in _VERDICTS:
@@ -86,6 +97,9 @@ class Wire(asyncio.Protocol):
                     self.abort(Broken(reply.meaning(Step.MAIL)))
         except ProtocolError as error:
             self.abort(lost(str(error)))
+        if len(self._replies) > heard:
+            # A reply, not a byte: one that never ends must not be waited for without end.
+            self._deadline = now + self._patience
         if len(self._replies) >= self._wanted:
             self.wake()
 
@@ -110,27 +124,35 @@ class Wire(asyncio.Protocol):
         address = name[0] if isinstance(name, tuple) else "127.0.0.1"
         return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
+    @property
+    def connected(self) -> bool:
+        """Whether somebody took the connection, be it lost since."""
+        return self._transport is not None
+
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """The TLS that it is, or was, encrypted by."""
+        tls: ssl.SSLObject | None = None
+        if self._transport is not None:
+            tls = self._transport.get_extra_info("ssl_object")
+        return tls
+
     async def connect(self, settings: SmtpSettings, seconds: float) -> None:
         """:raises Broken: nobody was reached."""
-        source = (settings.source_address, 0) if settings.source_address else None
         try:
             async with asyncio.timeout(seconds):
                 if settings.socket:
                     await self._loop.create_unix_connection(lambda: self, settings.socket)
                 else:
-                    await self._loop.create_connection(
-                        lambda: self,
-                        settings.host,
-                        settings.port,
-                        local_addr=source,
-                        happy_eyeballs_delay=_HAPPY_EYEBALLS,
-                    )
+                    sock = await dial(settings.host, settings.port, settings.source_address)
+                    await self._loop.create_connection(lambda: self, sock=sock)
         except TimeoutError:
             raise lost(
                 f"{settings.name}: no connection within {seconds:g} s", "TimeoutError"
             ) from None
         except OSError as error:
-            raise lost(f"{settings.name}: {_reason(error)}", _name(error)) from error
+            raise lost(f"{settings.name}: {_reason(error)}", type(error).__name__) from error
+        self._remark(f"connected to {_peer(self._transport) or settings.name}")
 
     async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
         """Encrypt from here on.
@@ -158,11 +180,17 @@ class Wire(asyncio.Protocol):
             ) from error
         except OSError as error:
             self.check()
-            broken = lost(f"{host}: TLS failed: {_reason(error)}", _name(error))
+            broken = lost(f"{host}: TLS failed: {_reason(error)}", type(error).__name__)
             raise HandshakeFailed(broken.outcome) from error
         self.check()
         assert transport is not None
         self._use(transport)
+        session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        self._remark(f"encrypted by {session.version()}")
+
+    def _remark(self, text: str) -> None:
+        if self.opening is not None:
+            self.opening.remark(self.clock(), text)
 
     def write(self, *chunks: bytes) -> None:
         """Send.
@@ -170,12 +198,35 @@ class Wire(asyncio.Protocol):
         :raises Broken: nothing of it was sent.
         """
         self.check()
+        if self.opening is not None:
+            self.opening.sent(self.clock(), self.protocol.state, chunks)
+        if chunks and transcript.isEnabledFor(logging.DEBUG):
+            log_sent(self.protocol.state, chunks)
+        # Joined here: `writelines` of Python 3.12.0 to 3.13.1 never calls `pause_writing`.
+        self._put(b"".join(chunks))
+
+    async def pour(self, content: bytes, end: bytes, seconds: float) -> None:
+        """Send what is too large to be copied: each piece when the kernel has taken the one before, or TLS.
+
+        :param seconds: how long nothing at all may move.
+        :raises Broken: the end of it was not sent.
+        """
+        self.check()
+        if transcript.isEnabledFor(logging.DEBUG):
+            log_sent(self.protocol.state, (content, end))
+        self.pouring = True
+        whole = memoryview(content)
+        for start in range(0, len(content), _PIECE):
+            self._put(whole[start : start + _PIECE])
+            if self.paused:
+                await self.drain(seconds)
+        self._put(end)
+        self.pouring = False
+
+    def _put(self, data: bytes | memoryview) -> None:
+        self.check()
         assert self._transport is not None
-        if chunks:
-            if transcript.isEnabledFor(logging.DEBUG):
-                log_sent(self.protocol.state, chunks)
-            # Joined here: `writelines` of Python 3.12.0 to 3.13.1 never calls `pause_writing`.
-            self._transport.write(b"".join(chunks))
+        self._transport.write(data)
         if self._transport.is_closing():
             self.abort(lost("connection lost"))
             self.check()
@@ -185,10 +236,19 @@ class Wire(asyncio.Protocol):
         if self.broken is not None:
             raise self.broken
 
+    @property
+    def speaking(self) -> SmtpProtocol:
+        """The conversation, for another command.
+
+        :raises Broken: it is over; a reply that was heard before may not have told.
+        """
+        self.check()
+        return self.protocol
+
     async def expect(self, count: int, seconds: float) -> None:
         """Return when so many replies are here, or no more will come.
 
-        :param seconds: how long nothing at all may come.
+        :param seconds: how long no reply at all may come.
         """
         while len(self._replies) < count and self.broken is None:
             if not await self.wait(seconds, replies=count):
@@ -224,7 +284,7 @@ class Wire(asyncio.Protocol):
             before = self._transport.get_write_buffer_size()
             in_time = await self.wait(seconds)
             if not in_time and self._transport.get_write_buffer_size() >= before:
-                self.abort(lost(f"the server took nothing for {seconds:g} s"))
+                self.abort(lost(f"the server took nothing for {seconds:g} s", "TimeoutError"))
 
     async def wait(self, seconds: float, *, replies: int = 0) -> bool:
         """Return when anything happens; False when nothing did in that time.
@@ -288,22 +348,14 @@ def own_name() -> str:
     return name if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) else ""
 
 
+def _peer(transport: asyncio.Transport | None) -> str:
+    """The other end's address and port, where it has them."""
+    name = transport.get_extra_info("peername") if transport else None
+    return f"{name[0]} port {name[1]}" if isinstance(name, tuple) else ""
+
+
 def _reason(error: OSError) -> str:
-    """What went wrong, in the system's words; asyncio's own repeat every address."""
+    """What went wrong, in the system's words; asyncio's own repeat the address."""
     if isinstance(error, (ssl.SSLError, socket.gaierror)):
         return error.strerror or str(error)
-    number = _number(error)
-    return os.strerror(number) if number else str(error)
-
-
-def _name(error: OSError) -> str:
-    """The class that Python has for it, also where asyncio has made one error of several."""
-    if isinstance(error, (ssl.SSLError, socket.gaierror)):
-        return type(error).__name__
-    return type(OSError(_number(error) or 0, "")).__name__
-
-
-def _number(error: OSError) -> int | None:
-    if error.errno is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
-        return int(found[1])
-    return error.errno
+    return os.strerror(error.errno) if error.errno else str(error)

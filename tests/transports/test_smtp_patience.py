@@ -7,6 +7,7 @@ import selectors
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -114,19 +115,20 @@ def test_a_connection_is_waited_for_ten_seconds() -> None:
     async def main(loop: Leaping, port: int) -> Report:
         async with road_to(port) as road:
             loop.may_leap = True
-            return await send(road, letter())
+            report = await send(road, letter())
+            loop.may_leap = False  # the end of the loop waits for threads, by the same clock
+            return report
 
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+    with ExitStack() as opened:
+        full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address = full.getsockname()
-        callers = [socket.socket() for _ in range(3)]
-        for caller in callers:
+        for _ in range(3):
+            caller = opened.enter_context(socket.socket())
             caller.setblocking(False)
             caller.connect_ex(address)
         loop = Leaping()
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             report = runner.run(main(loop, address[1]))
-        for caller in callers:
-            caller.close()
     assert "no connection within 10 s" in only(report).text
 
 

@@ -9,9 +9,9 @@ import pwd
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Self
 
-from .process import Process, free_port, wait_until
+from .housed import Housed
+from .process import Process, free_port
 
 _CONFIGURATION = """\
 protocols = lmtp
@@ -47,7 +47,7 @@ service lmtp {{
 """
 
 
-class Dovecot:
+class Dovecot(Housed):
     """A running Dovecot.
 
     :param users: the addresses it has a mailbox for; all others are refused at RCPT.
@@ -76,24 +76,8 @@ class Dovecot:
         """What was delivered to a user, as soon as it is ``count`` messages or more."""
         inbox = self.folder / "mail" / user / "new"
 
-        def arrived() -> bool:
-            self._process.check_alive()
-            return inbox.is_dir() and len(list(inbox.iterdir())) >= count
-
-        wait_until(arrived, f"{count} messages for {user} in Dovecot (see {self.folder}/log)")
-        return [file.read_bytes() for file in sorted(inbox.iterdir())]
-
-    def close(self) -> None:
-        """Stop it and remove its folder; a second call does nothing."""
-        if self.folder.exists():
-            self._process.stop()
-            shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        files = self.arrived(inbox, count, f"for {user} in Dovecot (see {self.folder}/log)")
+        return [file.read_bytes() for file in files]
 
     def make_room(self) -> None:
         """The full mailbox is full no more."""

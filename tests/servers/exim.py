@@ -14,11 +14,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import trustme
 
-from .process import Process, free_port, wait_until
+from .housed import Housed
+from .process import Process, free_port
 
 #: What must lie beside the programs that ``./dev test`` unpacks.
 WRAPPER = "libnss_wrapper.so"
@@ -83,7 +84,7 @@ _REFUSAL = """\
 """
 
 
-class Exim:
+class Exim(Housed):
     """A running Exim; every recipient of every domain is delivered to one maildir.
 
     :param refuse: recipients it does not take, each with the text after the 550.
@@ -119,24 +120,8 @@ class Exim:
         """What was delivered, as soon as it is ``count`` messages or more."""
         inbox = self.folder / "mail/new"
 
-        def arrived() -> bool:
-            self._process.check_alive()
-            return inbox.is_dir() and len(list(inbox.iterdir())) >= count
-
-        wait_until(arrived, f"{count} messages in Exim's maildir (see {self.folder}/log)")
-        return [file.read_bytes() for file in sorted(inbox.iterdir())]
-
-    def close(self) -> None:
-        """Stop it and remove its folder; a second call does nothing."""
-        if self.folder.exists():
-            self._process.stop()
-            shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        files = self.arrived(inbox, count, f"in Exim's maildir (see {self.folder}/log)")
+        return [file.read_bytes() for file in files]
 
     def _make_certificate(self) -> None:
         authority = trustme.CA()

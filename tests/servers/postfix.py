@@ -14,11 +14,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import trustme
 
-from .process import Process, free_port, wait_until
+from .housed import Housed
+from .process import Process, free_port
 
 _QUEUES = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush"),
@@ -51,7 +52,7 @@ mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256
 """
 
 
-class Postfix:
+class Postfix(Housed):
     """A running Postfix; every recipient of every domain is delivered to one maildir.
 
     :param refuse: recipients it does not take, each with the reply: ``{"gone@example.org": "550 5.1.1 Gone"}``.
@@ -92,25 +93,9 @@ class Postfix:
         """What was delivered, oldest first, as soon as it is ``count`` messages or more."""
         inbox = self.folder / "mail/inbox/new"
 
-        def arrived() -> bool:
-            self._process.check_alive()
-            return inbox.is_dir() and len(list(inbox.iterdir())) >= count
-
-        wait_until(arrived, f"{count} messages in Postfix's maildir (see {self.log})")
-        files = sorted(inbox.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        files = self.arrived(inbox, count, f"in Postfix's maildir (see {self.log})")
+        files.sort(key=lambda file: file.stat().st_mtime_ns)
         return [file.read_bytes() for file in files]
-
-    def close(self) -> None:
-        """Stop it and remove its folder; a second call does nothing."""
-        if self.folder.exists():
-            self._process.stop()
-            shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _make_folders(self) -> None:
         postfix, nobody = pwd.getpwnam("postfix").pw_uid, pwd.getpwnam("nobody").pw_uid

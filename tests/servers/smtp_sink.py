@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
+from .housed import Housed
 from .process import Process, free_port, wait_until
 
 
-class SmtpSink:
+class SmtpSink(Housed):
     """A running smtp-sink that keeps the content of each transaction as a file.
 
     :param options: its own, see smtp-sink(1): ``-f RCPT`` refuses for good and ``-r DATA`` for now (both without
@@ -55,15 +55,3 @@ class SmtpSink:
         """
         wait_until(lambda: self.count() >= count, f"{count} messages at smtp-sink")
         return [file.read_bytes() for file in self._dump.iterdir()]
-
-    def close(self) -> None:
-        """Stop it and remove its folder; a second call does nothing."""
-        if self.folder.exists():
-            self._process.stop()
-            shutil.rmtree(self.folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -18,7 +18,6 @@ from weakref import ref
 
 from flask import Flask, Response, has_request_context, request
 
-from ._batch import Group
 from ._flask_mail import Connection, _Mail
 from ._message import Message, new_id
 from ._sanitize import sanitize_address
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import smtplib
     from concurrent.futures import Future
 
+    from ._batch import Group
     from ._config import Wiring
     from ._settings import Settings
     from .engines.base import Engine
@@ -158,6 +158,8 @@ class AppDesk:
     @contextmanager
     def gather(self, connection: Connection, *, atomic: bool) -> Iterator[Group]:
         """Let a connection collect what is sent over it."""
+        from ._batch import Group
+
         app = self.app
         wiring = self.wired(app, connection.mail)
         begun = wiring.process.sends.begin(_request_here())

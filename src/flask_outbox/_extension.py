@@ -10,7 +10,8 @@ from weakref import ReferenceType, WeakSet, ref
 from flask import Flask
 
 from ._desk import AppDesk, flag
-from ._flask_mail import Desk, _Mail, _MailMixin, desk_here
+from ._desk_contract import Desk
+from ._flask_mail import _Mail, _MailMixin, desk_here
 
 _lock = threading.Lock()
 

@@ -10,7 +10,7 @@ from .mail.letter import Terms
 from .mail.strings import plain_text
 
 if TYPE_CHECKING:
-    from ._flask_mail import SendOptions
+    from ._desk_contract import SendOptions
 
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 GUARANTEES = ("at_least_once", "at_most_once")

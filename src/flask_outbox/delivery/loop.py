@@ -23,7 +23,7 @@ from weakref import WeakSet
 try:
     import uvloop  # type: ignore[import-not-found,unused-ignore]  # optional
 except ImportError:
-    uvloop = None
+    uvloop = None  # type: ignore[assignment,unused-ignore]
 
 T = TypeVar("T")
 U = TypeVar("U")

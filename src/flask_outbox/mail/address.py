@@ -30,7 +30,9 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _plain = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*@{_HOST}")
 # What nearly all names are: words without quotes.
 _named = re.compile(rf"([{_ATEXT}.]+(?: [{_ATEXT}.]+)*) <([^<>]+)>")
-_local = re.compile(rf"[{_ATEXT}\x80-\U0010ffff]+(?:\.[{_ATEXT}\x80-\U0010ffff]+)*|{_QUOTED}")
+# ATEXT and all beyond ASCII, said by what is not in it, because that compiles in a hundredth of the time.
+_WORD = r'[^\x00-\x20\x7f"(),.:;<>@\[\\\]]+'
+_local = re.compile(rf"{_WORD}(?:\.{_WORD})*|{_QUOTED}")
 _domain = re.compile(rf"{_HOST}|\[(?:IPv6:)?[0-9A-Fa-f:.]+\]")
 _angled = re.compile(rf'((?:{_QUOTED}|[^"<>])*)<((?:{_QUOTED}|[^"<>])*)>')
 # The form of before 1982, which mail programs still show: a@b.org (Name).

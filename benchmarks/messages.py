@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 SENDER = "shop@example.org"
@@ -32,9 +31,5 @@ SHOWING: dict[str, Any] = {
     **HTML,
     "html": HTML["html"].replace("<body>", f'<body><img src="cid:{CONTENT_ID}">'),
 }
-
-# The same at every run.
-ATTACHED = random.Random(1).randbytes(1_000_000)
-SHOWN = random.Random(2).randbytes(8_000)
 
 ENVELOPE: dict[str, Any] = {"sender": SENDER, "recipients": [RECIPIENT]}

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from flask.cli import ScriptInfo
 
 from flask_outbox import Mail, Message
+from flask_outbox._cli import mail_cli
 from flask_outbox._message import new_id
 from flask_outbox.mail.letter import Letter
 from flask_outbox.mail.seal import SealDefaults, seal
 
 from . import messages
 
-#: Python's arguments for its worker; the environment tells it which outbox and which server.
-WORKER = ["-m", "flask", "--app", "benchmarks.with_flask_outbox", "mail", "worker"]
+#: Python's arguments for its worker; the environment tells it which outbox and which server. As ``flask mail worker``,
+#: but for the commands of other packages: Flask loads those of all that are installed, and so do the tests' libraries.
+WORKER = ["-m", "benchmarks.with_flask_outbox", "worker"]
 
 
 def draft(fields: dict[str, Any]) -> Message:
@@ -47,3 +50,7 @@ def create_app() -> Flask:
     """For :data:`WORKER`: what :func:`application` makes."""
     app, _ = application(Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"]))
     return app
+
+
+if __name__ == "__main__":
+    mail_cli(obj=ScriptInfo(create_app=create_app))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
+from ._application import context_of
 from ._roads import SCHEMES, PassingRoad, default_road, passing_road
 from ._settings import Settings, unknown_keys
 from .delivery.backlog import Backlog
@@ -210,7 +211,7 @@ def wire(app: Flask, settings: Settings) -> Wiring:
         delivery_logger(debug=_debugging(settings, app_ref)),
         announcer(app_ref),
     ]
-    roads = _Roads(settings, app.app_context)
+    roads = _Roads(settings, context_of(app))
     if settings.engine == "outbox" or settings.background_overflow == SPILL:
         return _wire_outbox(app, settings, roads, watchers)
     process = Process(
@@ -300,7 +301,7 @@ def _backlog_factory(
         app = app_ref()
         if app is None:
             raise RuntimeError("The application of this mail is gone.")
-        context = app.app_context
+        context = context_of(app)
 
         def hear(told: Told) -> None:
             process.thread(WATCH).submit(tell, watchers, context, [told])
@@ -331,7 +332,7 @@ def _worker_factory(
             bell=Bell.of(store.path),
             watchers=watchers,
             # Keeps the application: a script's may be gone, but for this, when its mail is drained at exit.
-            context=app.app_context,
+            context=context_of(app),
         )
 
     return make_worker
@@ -366,10 +367,6 @@ class _Staged(Engine):
     def atomic(self, batch: str) -> AbstractContextManager[None]:
         """As the engine does it."""
         return self._engine.atomic(batch)
-
-    def close(self) -> None:
-        """Close the engine."""
-        self._engine.close()
 
     def _stage(self, letter: Letter, terms: Terms) -> tuple[Letter, Terms]:
         to = self._staging.envelope(letter.envelope_to)

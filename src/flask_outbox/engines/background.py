@@ -52,10 +52,6 @@ class BackgroundEngine(Engine):
             return taken.begin(batch)
         return following(taken, lambda _: _receipts(batch))
 
-    def close(self) -> None:
-        """Send what can be sent, and end this process's threads."""
-        self._process.close()
-
     def _put(self, batch: _Batch) -> Future[None] | Engine:
         """Take the letters, or say who takes them instead."""
         for letter, terms in batch:

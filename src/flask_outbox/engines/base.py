@@ -76,7 +76,3 @@ class Engine(ABC):
         :raises ConfigurationError: this engine has nowhere to keep them until then.
         """
         raise ConfigurationError("atomic=True needs an engine that stores: MAIL_ENGINE='outbox'.")
-
-    @abstractmethod
-    def close(self) -> None:
-        """Finish or hand over what is in hand; called once, when the process ends."""

@@ -36,10 +36,6 @@ class ImmediateEngine(Engine):
         """Send each letter once; the watchers are told by a thread of their own."""
         return self._process.spawn(self._send_all(batch, copy_context()))
 
-    def close(self) -> None:
-        """End this process's threads."""
-        self._process.close()
-
     def _send(self, letter: Letter, terms: Terms) -> Receipt:
         report = _refused(letter, terms) or self._process.carry(
             letter, letter.envelope_to, terms.transport, terms.url

@@ -116,8 +116,3 @@ class OutboxEngine(Engine):
         if first is None:  # the key outlives its message
             return Receipt(stored, "", "sent", durable=True)
         return Receipt(first.id, first.message_id, first.state, durable=True)
-
-    def close(self) -> None:
-        """End this process's threads and connections."""
-        self._process.close()
-        self._store.dispose()

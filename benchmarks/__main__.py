@@ -12,7 +12,18 @@ from .scale import FULL, QUICK, TINY, Scale
 from .table import HEAD, Row, line
 
 #: The benchmarks in the order of their rows, each a module here.
-NAMES = ("compose", "send", "smtp", "far", "round_trips", "drain", "backlog", "imports")
+NAMES = (
+    "compose",
+    "send",
+    "send_many",
+    "smtp",
+    "far",
+    "round_trips",
+    "drain",
+    "polite",
+    "backlog",
+    "imports",
+)
 
 
 def main() -> int:

@@ -38,10 +38,12 @@ def finished(
     return took, done.stdout
 
 
-def running(arguments: list[str], environment: Mapping[str, str], log: Path) -> Process:
-    """Start one that runs until it is stopped."""
+def running(
+    arguments: list[str], environment: Mapping[str, str], log: Path, *ports: int
+) -> Process:
+    """Start one that runs until it is stopped; when this returns, it listens on these ports."""
     command = [sys.executable, *arguments]
-    return Process(command, log=log, env={**_compiled(), **environment}, cwd=ROOT)
+    return Process(command, ports=ports, log=log, env={**_compiled(), **environment}, cwd=ROOT)
 
 
 @cache

@@ -18,6 +18,9 @@ class Scale:
     :param drains: how often each drains.
     :param drained: letters in the outbox that is drained.
     :param drained_by_peers: messages that each peer, being slower, drains.
+    :param stored: messages of a batch that is stored.
+    :param requests: small requests to a process while its worker thread sends.
+    :param behind: letters that wait then; more than are sent meanwhile.
     :param backlog: letters in the full outbox.
     :param small_backlog: letters in the one it is held against.
     :param processes: processes that measure an import.
@@ -32,6 +35,9 @@ class Scale:
     drains: int = 3
     drained: int = 5_000
     drained_by_peers: int = 1_000
+    stored: int = 10_000
+    requests: int = 3_000
+    behind: int = 20_000
     backlog: int = 1_000_000
     small_backlog: int = 10_000
     processes: int = 11
@@ -48,6 +54,9 @@ QUICK = Scale(
     drains=2,
     drained=2_000,
     drained_by_peers=500,
+    stored=5_000,
+    requests=1_500,
+    behind=10_000,
     backlog=100_000,
     processes=5,
 )
@@ -61,6 +70,9 @@ TINY = Scale(
     drains=1,
     drained=20,
     drained_by_peers=5,
+    stored=20,
+    requests=2,
+    behind=20,
     backlog=200,
     small_backlog=100,
     processes=1,

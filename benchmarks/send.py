@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from .peers import installed
 from .scale import Scale
 from .services import Sink, folder, redis
 from .table import Gate, Row, seconds
-from .written import written
+from .written import copied, written
 
 BARE = "bare sqlite3, FULL"
 CELERY = "Celery .delay(), Redis AOF always"
@@ -61,15 +60,8 @@ def _ours(
 
 def _bare(room: Path, letter_id: str, running: ExitStack) -> Callable[[], object]:
     rows = written(room / "outbox.sqlite", letter_id)
-    with (
-        sqlite3.connect(room / "outbox.sqlite") as source,
-        sqlite3.connect(room / "bare.sqlite") as copy,
-    ):
-        source.backup(copy)
-    connection = sqlite3.connect(room / "bare.sqlite", isolation_level=None)
+    connection = copied(room / "outbox.sqlite", room / "bare.sqlite")
     running.callback(connection.close)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     statements = [row.insert for row in rows]
 
     def write() -> None:

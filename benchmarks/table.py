@@ -98,4 +98,4 @@ def count(value: float) -> str:
 
 
 def _ratio(value: float) -> str:
-    return f"1/{1 / value:.3g}" if value < 0.5 else f"{value:.3g}"
+    return f"1/{1 / value:.3g}" if 0 < value < 0.5 else f"{value:.3g}"

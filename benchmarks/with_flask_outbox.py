@@ -23,6 +23,12 @@ from . import messages
 WORKER = ["-m", "benchmarks.with_flask_outbox", "worker"]
 
 
+def web(port: int) -> list[str]:
+    """Those for its web server."""
+    listen = f"--listen=127.0.0.1:{port}"
+    return ["-m", "waitress", listen, "--call", "benchmarks.with_flask_outbox:create_app"]
+
+
 def draft(fields: dict[str, Any]) -> Message:
     """One of :mod:`.messages` as the view writes it."""
     return Message(**fields, **messages.ENVELOPE)
@@ -34,8 +40,8 @@ def sealed(message: Message) -> Letter:
     return seal(message, id=new_id(now), now=now, defaults=SealDefaults())
 
 
-def application(outbox: Path, port: int) -> tuple[Flask, Mail]:
-    """An application whose outbox is that file and whose server listens on that port; it runs no worker."""
+def application(outbox: Path, port: int, **settings: str) -> tuple[Flask, Mail]:
+    """An application whose outbox is that file and whose server listens on that port; by itself it runs no worker."""
     app = Flask("bench", instance_path=str(outbox.parent))
     app.config.update(
         MAIL_URL=f"smtp://127.0.0.1:{port}?pool=10",
@@ -43,12 +49,16 @@ def application(outbox: Path, port: int) -> tuple[Flask, Mail]:
         MAIL_WORKER="external",
         MAIL_DEFAULT_SENDER=messages.SENDER,
     )
+    app.config.update(settings)
     return app, Mail(app)
 
 
 def create_app() -> Flask:
-    """For :data:`WORKER`: what :func:`application` makes."""
-    app, _ = application(Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"]))
+    """For :data:`WORKER` and :func:`web`: what :func:`application` makes, with a page."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("MAIL_")}
+    outbox, port = Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"])
+    app, _ = application(outbox, port, **settings)
+    app.add_url_rule("/", view_func=lambda: "ok")
     return app
 
 

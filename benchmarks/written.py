@@ -38,6 +38,16 @@ def written(outbox: Path, letter_id: str) -> list[Written]:
         return [row for table in tables for row in _rows(connection, table, letter_id)]
 
 
+def copied(outbox: Path, copy: Path) -> sqlite3.Connection:
+    """The outbox in another file, opened by the bare driver as durably as ours is."""
+    with closing(sqlite3.connect(outbox)) as source:
+        connection = sqlite3.connect(copy, isolation_level=None)
+        source.backup(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
 def _rows(connection: sqlite3.Connection, table: str, letter_id: str) -> list[Written]:
     # Where "id" is not the letter's, SQLite numbers the rows.
     own = "id" if table == "mail_letter" else "letter_id"

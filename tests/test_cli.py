@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from click.testing import Result
 from flask import Flask
 
-from flask_outbox import Mail, Message
+from flask_outbox import Mail, Message, _cli
 from flask_outbox._cli import mail_cli
 from servers.scripted import ScriptedServer
 
@@ -102,6 +104,47 @@ def test_what_cannot_be_retried_is_told_with_its_state(app: Flask, mail: Mail) -
     )
 
 
+def test_several_are_cancelled_and_sent_again_by_their_ids(app: Flask, mail: Mail) -> None:
+    both = send(mail), send(mail)
+    assert run(app, "cancel", *both).output.count("is cancelled.") == 2
+    assert run(app, "retry", *both).output.count("is queued") == 2
+
+
+def test_one_that_cannot_be_cancelled_does_not_keep_the_others(app: Flask, mail: Mail) -> None:
+    waiting = send(mail)
+    result = run(app, "cancel", "x", waiting, "y")
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        f"{waiting} is cancelled.",
+        "Error: No message has the id x.",
+        "Error: No message has the id y.",
+    ]
+
+
+def test_all_of_a_state_are_cancelled_and_sent_again(
+    app: Flask, mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cli, "_PAGE", 2)
+    waiting = [send(mail) for _ in range(5)]
+    later = mail.send(
+        Message("Hello", recipients=["a@example.org"], body="x"), delay=timedelta(days=1)
+    )
+    assert run(app, "cancel", "--state", "scheduled").stdout == (
+        "1 scheduled messages are cancelled.\n"
+    )
+    assert run(app, "cancel", "--state", "queued").stdout == "5 queued messages are cancelled.\n"
+    assert run(app, "retry", "--state", "cancelled").stdout.startswith("6 cancelled messages")
+    assert {view.id for view in mail.messages(state="queued")} == {*waiting, later.id}
+
+
+@pytest.mark.parametrize("arguments", [("retry",), ("cancel", "x", "--state", "queued")])
+def test_ids_or_a_state_are_needed_and_not_both(
+    app: Flask, mail: Mail, arguments: tuple[str, ...]
+) -> None:
+    result = run(app, *arguments)
+    assert (result.exit_code, "Give the ids of messages" in result.output) == (2, True)
+
+
 def test_show_says_when_a_message_is_due(app: Flask, mail: Mail) -> None:
     message = Message("Hello", recipients=["a@example.org"], body="x")
     later = mail.send(message, at=datetime(2040, 1, 1, 12, tzinfo=UTC)).id
@@ -160,6 +203,19 @@ def test_send_test_says_that_no_server_took_it_and_where_it_was_redirected(app: 
     app.extensions["flask_outbox"].close()
     assert "No server, but null:// took the message for you@example.org" in result.output
     assert ", redirected to qa@example.org in " in result.output
+
+
+def test_send_test_as_json(app: Flask) -> None:
+    with ScriptedServer(script={"RCPT": ["550 5.1.1 Nobody", None]}) as server:
+        app.config.update(MAIL_SERVER="127.0.0.1", MAIL_PORT=server.port)
+        Mail(app)
+        refused, taken = (run(app, "send-test", "you@example.org", "--json") for _ in range(2))
+        app.extensions["flask_outbox"].close()
+    found = json.loads(refused.stdout)
+    assert (refused.exit_code, found["delivered"]) == (1, False)
+    assert found["recipients"]["you@example.org"]["enhanced"] == "5.1.1"
+    found = json.loads(taken.stdout)
+    assert (taken.exit_code, found["delivered"]) == (0, True)
 
 
 def test_send_test_says_why_not_and_what_to_do(app: Flask) -> None:

@@ -8,14 +8,14 @@ import sqlite3
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import ScriptInfo
 
 from flask_outbox import Mail, Message
@@ -73,6 +73,17 @@ def test_the_server_is_asked_as_a_worker_asks_it_and_no_mail_is_sent(app: Flask)
     assert [command.split()[0] for command in session.commands] == ["EHLO", "AUTH", "QUIT"]
 
 
+def test_the_token_is_asked_for_in_an_application_context(app: Flask) -> None:
+    def bearer(first: bytes | None) -> Generator[bytes, bytes, bool]:
+        yield from ()
+        return first is not None and b"auth=Bearer of flask" in first
+
+    server = ScriptedServer(examiners={"XOAUTH2": bearer})
+    with asking(app, server, MAIL_USERNAME="me", MAIL_OAUTH_TOKEN=lambda: f"of {current_app.name}"):
+        app.name = "flask"
+        assert "The login is accepted" in about(app, "server")
+
+
 def test_with_to_a_message_is_sent(app: Flask) -> None:
     server = ScriptedServer()
     with asking(app, server):
@@ -120,7 +131,9 @@ def test_an_application_without_mail_is_a_finding(app: Flask) -> None:
     [
         ({"MAIL_SERVR": "x"}, "settings", "MAIL_SERVER"),
         ({"MAIL_SUPPRESS_SEND": True}, "settings", "nothing is sent or stored"),
-        ({"MAIL_PASSWORD": "hunter2"}, "settings", "nobody logs in"),
+        ({"MAIL_PASSWORD": "hunter2"}, "settings", "MAIL_USERNAME is not set: nobody logs in"),
+        ({"MAIL_USERNAME": "me"}, "settings", "MAIL_PASSWORD is not set: nobody logs in"),
+        ({"MAIL_URL": "smtp://me@127.0.0.1:1"}, "settings", "MAIL_URL has no password"),
         ({"MAIL_TLS_VERIFY": False}, "settings", "MAIL_TLS_CA"),
         ({"MAIL_DEFAULT_SENDER": None}, "sender", "MAIL_DEFAULT_SENDER is not set"),
         ({"MAIL_DEFAULT_SENDER": "app@localhost"}, "sender", "not on the internet"),

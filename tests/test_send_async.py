@@ -229,6 +229,55 @@ def test_a_cancelled_task_does_not_stop_the_storing(mail: Mail, stalled: Stalled
     wait_until(lambda: len(mail.messages()) == 1, "letter")
 
 
+def test_a_task_cancelled_while_it_stores_has_stored_all_of_it(
+    mail: Mail, stalled: Stalled
+) -> None:
+    async def send() -> None:
+        sending = asyncio.create_task(mail.send_async(large))
+        while not stalled.begun.is_set():
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+    large = message(recipients=[f"user{number}@example.org" for number in range(50)])
+    large.attach("report.pdf", "application/pdf", bytes(100_000))
+    asyncio.run(send())
+    stalled.go_on()
+    wait_until(lambda: len(mail.messages()) == 1, "letter")
+    [stored] = mail.messages()
+    assert len(stored.recipients) == 50
+    assert stored.state == "queued"
+
+
+def test_a_task_cancelled_before_it_sends_stores_nothing(app: Flask, mail: Mail) -> None:
+    async def view() -> None:
+        await asyncio.sleep(0)
+        await mail.send_async(message())
+
+    async def serve() -> None:
+        task = asyncio.create_task(view())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(serve())
+    app.extensions["flask_outbox"].close()
+    assert mail.messages() == []
+
+
+def test_a_script_sends_from_a_loop_of_its_own(app: Flask, server: ScriptedServer) -> None:
+    app.config.update(MAIL_URL=f"smtp://127.0.0.1:{server.port}", MAIL_WORKER="thread")
+    mail = Mail(app)
+
+    async def main() -> None:
+        with app.app_context():
+            await asyncio.gather(*(mail.send_async(message()) for _ in range(5)))
+
+    asyncio.run(main())
+    app.extensions["flask_outbox"].close()
+    assert len(server.messages) == 5
+
+
 def test_what_waits_to_be_stored_is_stored_at_the_end(app: Flask, mail: Mail) -> None:
     async def send() -> None:
         for _ in range(20):

@@ -135,7 +135,9 @@ def test_status_is_shown_again_and_again_until_ctrl_c(tmp_path: Path) -> None:
 def test_everything_is_paused_and_goes_on_by_one_command(app: Flask, mail: Mail) -> None:
     send(mail)
     assert "flask mail resume --all" in run(app, "pause", "--all").output
-    assert "Everything is paused: paused by hand" in run(app, "status").output
+    shown = run(app, "status").output
+    assert "Everything is paused: paused by hand" in shown
+    assert "flask mail resume', with --all" in shown
     assert "But everything is paused" in run(app, "resume", "default").output
     assert run(app, "resume", "--all").output == "Everything is open.\n"
     assert run(app, "resume", "--all").output == "Nothing was paused.\n"

@@ -1,6 +1,6 @@
 # The real servers that tests and benchmarks talk to. Sourced by ./dev. What is missing afterwards, the tests list.
 
-# ensure_servers NAME...: postfix, dovecot, exim, chromium, redis.
+# ensure_servers NAME...: postfix, dovecot, exim, postgres, chromium, redis, systemd.
 ensure_servers() {
     PATH=$PATH:/usr/sbin:$PWD/.servers/bin
     export PATH
@@ -29,8 +29,10 @@ packages_of() {
         case $server in
         postfix) echo postfix libsasl2-modules sasl2-bin ;;
         dovecot) echo dovecot-lmtpd ;;
+        postgres) echo postgresql ;;
         chromium) echo chromium ;;
         redis) echo redis-server ;;
+        systemd) echo systemd ;; # for systemd-analyze: it is not started
         esac
     done
 }
@@ -40,6 +42,7 @@ unpack_servers() {
     for server; do
         case $server in
         postfix) unpack_server postfix usr/sbin/smtp-source usr/sbin/smtp-sink ;;
+        postgres) unpack_postgres ;;
         chromium) unpack_server chromium usr/lib/chromium/chromium ;;
         redis) unpack_server redis-server usr/bin/redis-server ;;
         esac
@@ -52,6 +55,17 @@ unpack_exim() {
     unpack_packages exim4-daemon-light libnss-wrapper || { say "could not unpack exim4-daemon-light" && return; }
     mkdir -p .servers/bin
     write_wrapper "$unpacked/usr/sbin/exim4" .servers/bin/exim4
+}
+
+# Its programs lie in a folder that bears the version's number.
+unpack_postgres() {
+    ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || return 0
+    [ ! -e .servers/bin/initdb ] || return 0
+    unpack_packages postgresql || { say "could not unpack postgresql" && return; }
+    mkdir -p .servers/bin
+    for program in "$unpacked"/usr/lib/postgresql/*/bin/*; do
+        case ${program##*/} in initdb | postgres) write_wrapper "$program" ".servers/bin/${program##*/}" ;; esac
+    done
 }
 
 # unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.
@@ -83,4 +97,20 @@ export FONTCONFIG_FILE="$PWD/.servers/fonts.conf"
 exec "$1" "\$@"
 EOF
     chmod 755 "$2"
+}
+
+# The one peer of the benchmarks that runs on node. Without a lock file, which would name a registry's host.
+nodemailer=10.6.1
+
+ensure_nodemailer() {
+    ! grep -qs "\"version\": \"$nodemailer\"" .servers/node/node_modules/nodemailer/package.json || return 0
+    command -v node >/dev/null && command -v npm >/dev/null || {
+        say "nodemailer is not measured: node and npm are not here"
+        return 0
+    }
+    say "installing nodemailer"
+    mkdir -p .servers/node
+    npm install --prefix .servers/node --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+        "nodemailer@$nodemailer" >.servers/npm.log 2>&1 ||
+        say "could not install nodemailer; what npm said is in .servers/npm.log"
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import control
 import panels
+from compared import FATES, OWNERS, SITUATIONS, WAYS
 from flask import (
     Blueprint,
     Flask,
@@ -27,7 +28,8 @@ from flask import (
     url_for,
 )
 from panels import SignUp
-from spool import MODES, Faults, Spool
+from spool import MAX_DELAY, MODES, Faults, Spool
+from trials import Run, Trials
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -66,11 +68,18 @@ def create_app() -> Flask:
         MAIL_RETRY_DELAYS=(2, 5, 10, 30),  # for people who watch; the default starts at 30 s
     )
     mail.init_app(app)
-    app.extensions["demo"] = panels.Demo(mail, spool, folder)
+    app.extensions["demo"] = panels.Demo(mail, spool, folder, Trials(folder, spool))
     app.register_blueprint(page)
-    for word in (panels.milliseconds, panels.seconds, panels.clock, panels.countdown):
+    for word in (
+        panels.milliseconds,
+        panels.seconds,
+        panels.clock,
+        panels.countdown,
+        panels.breakable,
+    ):
         app.add_template_filter(word)
     app.jinja_env.globals.update(modes=MODES, tones=panels.TONES, steps=panels.STEPS)
+    app.jinja_env.globals.update(ways=WAYS, owners=OWNERS, situations=SITUATIONS, fates=FATES)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # the page asks once a second
     return app
 
@@ -177,11 +186,22 @@ def message(key: str) -> Shown:
     return show("message.html", ("message",), row=row)
 
 
+@page.get("/ways/")
+def compare() -> Shown:
+    """The ways to send a mail, side by side."""
+    trials = demo().trials
+    trials.look()
+    chosen = request.args.get("situation", "well")
+    run = trials.run()
+    return show("ways.html", ("run", "results", "cards"), trials=trials, chosen=chosen, run=run)
+
+
 def show(template: str, fragments: tuple[str, ...], **context: object) -> Shown:
     """A page; or, asked for by the page itself, the fragments of it that change."""
     if request.accept_mimetypes.best != "application/json":
         return render_template(template, **context)
-    spoken = panels.spoken(panels.road(demo()))
+    run = context.get("run")
+    spoken = run.spoken if isinstance(run, Run) else panels.spoken(panels.road(demo()))
     parts = {name: render_template(f"_{name}.html", **context) for name in fragments}
     return parts | {"spoken": spoken}
 
@@ -203,6 +223,8 @@ def set_faults() -> BaseResponse:
         demo().spool.set_faults(Faults(mode, delay))
     except ValueError:
         abort(400)
+    if "situation" in request.form:  # it was asked for in the midst of a comparison
+        return redirect(url_for("page.compare", situation=request.form["situation"]), 303)
     return redirect(url_for("page.index", _anchor="mail-server"), 303)
 
 
@@ -216,6 +238,26 @@ def order_worker() -> BaseResponse:
     if order is control.Order.KILL:
         demo().done.add("killed")
     return redirect(url_for("page.index", _anchor="worker"), 303)
+
+
+@page.post("/ways/")
+def try_ways() -> BaseResponse | tuple[str, int]:
+    """Try one way or all of them, in one situation or in all of them."""
+    which, situation = request.form.get("way", ""), request.form.get("situation", "")
+    seconds = {key: request.form.get(f"{key}_seconds", 0.0, float) for key in ("slow", "down")}
+    chosen = [one for one in WAYS if which in {one.key, "all", "everything"}]
+    if not chosen or situation not in SITUATIONS or not all(map(bearable, seconds.values())):
+        abort(400)
+    if not demo().trials.possible:
+        abort(404)
+    wanted = list(SITUATIONS) if which == "everything" else [situation]
+    if not demo().trials.start(chosen, wanted, seconds):
+        return "A run is going on. Wait for its end.", 409
+    return redirect(url_for("page.compare", situation=situation, _anchor="results"), 303)
+
+
+def bearable(seconds: float) -> bool:
+    return 0 < seconds <= MAX_DELAY
 
 
 # -- guarding ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The worker's switch: ``up.py``, which started the worker, says how it is; the page asks it to act."""
+"""The switches: ``up.py``, which started the processes, says how the worker is; the pages ask it to act."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from pathlib import Path
 
 #: Names the pipe to ``up.py`` in the web process; missing where the app was started without it.
 PIPE = "DEMO_CONTROL_PIPE"
+
+#: Names the ports of the compared apps there, as JSON by the app's name.
+PORTS = "DEMO_PORTS"
+
+#: The compared apps, ``before.py`` and ``after.py``.
+APPS = ("before", "after")
 
 
 class Order(StrEnum):
@@ -54,9 +60,15 @@ class Worker:
         return cls(**given | {"condition": Condition(given["condition"])})
 
 
-def ask(order: Order) -> None:
-    """Pass an order on to ``up.py``.
+def ask(order: Order, whom: str = "worker") -> None:
+    """Pass an order on to ``up.py``: for the worker, or to kill one of :data:`APPS`.
 
-    :raises KeyError: nobody looks after the worker.
+    :raises KeyError: nobody looks after it.
     """
-    os.write(int(os.environ[PIPE]), f"{order}\n".encode())
+    os.write(int(os.environ[PIPE]), f"{order} {whom}\n".encode())
+
+
+def ports() -> dict[str, int]:
+    """Where the compared apps listen; empty where nobody looks after them."""
+    given: dict[str, int] = json.loads(os.environ.get(PORTS, "{}"))
+    return given

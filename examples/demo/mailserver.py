@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ MAX_SIZE = 25 * 1024 * 1024
 MAX_LINE = 1024 * 1024
 IDLE_SECONDS = 300
 KEEP = 200
+LOOK_SECONDS = 0.05  # how soon the port closes or opens once that is asked for
 
 _PATH = re.compile(r"(?:FROM|TO):\s*<([^<>]*)>\s*(.*)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -164,6 +166,7 @@ class Session:
                 return f"555 5.5.4 I do not know {key}"
             if key == "SIZE" and value.isdecimal() and int(value) > MAX_SIZE:
                 return "552 5.3.4 The message is too large"
+        await asyncio.sleep(self._mailbox.faults().delay)
         self._envelope.sender = match[1]
         return "250 2.1.0 OK"
 
@@ -203,13 +206,11 @@ class Session:
 
     async def _decide(self, envelope: Envelope, content: bytes) -> str:
         """The reply to the final dot, by what is asked for."""
-        faults = self._mailbox.faults()
-        if faults.mode == "greylist" and self._mailbox.first_try(content):
-            await asyncio.sleep(faults.delay)
+        mode = self._mailbox.faults().mode
+        if mode == "greylist" and self._mailbox.first_try(content):
             return "451 4.7.1 Greylisted, try again"
-        answered = faults.mode != "drop"
+        answered = mode != "drop"
         number = self._mailbox.take(envelope, content, self._client, answered=answered)
-        await asyncio.sleep(faults.delay)
         return f"250 2.0.0 Kept as {number}" if answered else ""
 
 
@@ -219,23 +220,58 @@ def message_id(content: bytes) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
+class Door:
+    """The port: open, or closed while the server is to be down. Closing it ends every connection."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._server: asyncio.Server | None = None
+        self._guests: set[asyncio.StreamWriter] = set()
+
+    async def open(self, port: int) -> int:
+        """Listen, and give the port."""
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", port, limit=MAX_LINE)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for guest in self._guests:
+            guest.transport.abort()
+
+    async def keep(self, port: int) -> None:
+        """Open and close as is asked for."""
+        if self._mailbox.faults().mode == "down":
+            self.close()
+        elif self._server is None:
+            await self.open(port)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._guests.add(writer)
+        try:
+            with suppress(asyncio.CancelledError):  # the server stops
+                await Session(self._mailbox, reader, writer).run()
+        finally:
+            self._guests.discard(writer)
+
+
 async def serve(port: int, folder: Path) -> None:
     """Serve until SIGTERM or SIGINT; the one line printed says where."""
     spool = Spool(folder)
-    mailbox = Mailbox(spool)
+    door = Door(Mailbox(spool))
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await Session(mailbox, reader, writer).run()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", port, limit=MAX_LINE)
-    port = server.sockets[0].getsockname()[1]
+    port = await door.open(port)
     spool.set_port(port)
     print(f"listening on 127.0.0.1:{port}", flush=True)
-    await stop.wait()
-    server.close()
+    while not stop.is_set():
+        await door.keep(port)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await stop.wait()
+    door.close()
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections import Counter
@@ -13,7 +14,9 @@ from math import ceil
 from pathlib import Path
 
 import control
+from markupsafe import Markup
 from spool import Faults, Received, Spool
+from trials import Trials
 
 from flask_outbox import Mail, Receipt
 from flask_outbox.ledger.reports import AttemptView, MessageView
@@ -57,6 +60,7 @@ class Demo:
     mail: Mail
     spool: Spool
     folder: Path
+    trials: Trials
     sign_ups: list[SignUp] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
 
@@ -380,3 +384,8 @@ def countdown(value: float) -> str:
 def clock(moment: float) -> str:
     """The time of day on this machine."""
     return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def breakable(text: str) -> Markup:
+    """Lets long names of errors break before a capital."""
+    return Markup("<wbr>").join(re.split("(?<=[a-z])(?=[A-Z])", text))  # it escapes what it joins

@@ -5,12 +5,14 @@
 ``port``
     where the server listens.
 ``faults.json``
-    how messages are to be treated: ``{"mode": "slow", "delay": 3}``; read again for each of them.
+    how messages are to be treated: ``{"mode": "slow", "delay": 3}``; read again for each of them. With
+    ``"until"``, in Unix seconds, all is well again from then on.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,6 +22,7 @@ from pathlib import Path
 MODES = {
     "ok": ("Normal", "takes the mail at once"),
     "slow": ("Slow", "answers after a while"),
+    "down": ("Down", "takes no connection"),
     "greylist": ("Greylist", "451 at first, then takes it"),
     "defer": ("Busy", "451, try again later"),
     "refuse": ("Refuse", "550, no such mailbox"),
@@ -33,17 +36,21 @@ class Faults:
     """How messages are treated.
 
     :param mode: a key of :data:`MODES`.
-    :param delay: seconds before the reply to the final dot, whatever the mode.
+    :param delay: seconds before MAIL is answered, and so before anything of the message is there.
+    :param until: when all is well again, in Unix seconds; None: when something else is asked for.
     """
 
     mode: str = "ok"
     delay: float = 0
+    until: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in list(MODES):
             raise ValueError(f"'mode' must be one of {', '.join(MODES)}.")
         if not isinstance(self.delay, int | float) or not 0 <= self.delay <= MAX_DELAY:
             raise ValueError(f"'delay' must be a number of seconds from 0 to {MAX_DELAY}.")
+        if not isinstance(self.until, int | float | None):
+            raise ValueError("'until' must be a number of Unix seconds.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +86,11 @@ class Spool:
             given = json.loads((self.folder / "faults.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return Faults()
-        if not isinstance(given, dict) or not given.keys() <= {"mode", "delay"}:
-            raise ValueError("It must be an object with 'mode' and 'delay'.")
-        return Faults(**given)
+        if not isinstance(given, dict) or not given.keys() <= {"mode", "delay", "until"}:
+            raise ValueError("It must be an object with 'mode', 'delay' and 'until'.")
+        faults = Faults(**given)
+        over = faults.until is not None and time.time() >= faults.until
+        return Faults() if over else faults
 
     def set_faults(self, faults: Faults) -> None:
         _write(self.folder / "faults.json", json.dumps(asdict(faults)).encode())

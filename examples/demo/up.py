@@ -1,8 +1,8 @@
-"""Start the demo: a mail server, the worker and the web app, each a process of its own.
+"""Start the demo: a mail server, the worker, the web app and the two apps that it compares, each a process.
 
-Ctrl-C or SIGTERM stops all three; on Linux they also end when this process is killed. Nothing is
-started again by itself but the worker, ten seconds after it was killed, so that killing it can be
-tried out on the page.
+Ctrl-C or SIGTERM stops them all; on Linux they also end when this process is killed. Nothing is
+started again by itself but what the page can kill: the worker after ten seconds, the compared apps
+at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
-from control import PIPE, Condition, Order, Worker
+from control import APPS, PIPE, PORTS, Condition, Order, Worker
 from spool import Spool
 
 HERE = Path(__file__).parent
-FLASK = (sys.executable, "-m", "flask", "--app", str(HERE / "app.py"))
+FLASK = (sys.executable, "-m", "flask", "--app")
+APP = (*FLASK, str(HERE / "app.py"))
+RUN = ("run", "--no-reload", "--no-debugger", "--port")
 START_SECONDS = 30
 STOP_SECONDS = 2
 RESTART_SECONDS = 10
@@ -44,9 +46,12 @@ GREETING = """
   web app      flask run          pid {web}
   worker       flask mail worker  pid {worker}
   mail server  127.0.0.1:{smtp:<9}  pid {mailserver}; keeps what it receives, nothing leaves this machine
+  compared     before.py          pid {before}
+               after.py           pid {after}
   logs         {logs}
 
   Send a mail from the form. Make the mail server slow and send another. Kill the worker, send 20.
+  Then see six ways to send a mail side by side, while the server is slow or down, or their process is killed.
   Ctrl-C stops everything.
 """
 
@@ -80,13 +85,14 @@ class Child:
 
 
 class Demo:
-    """The three processes."""
+    """The processes."""
 
     def __init__(self, folder: Path, port: int | None) -> None:
         self._folder = folder
         self._logs = folder / "logs"
         self._spool = Spool(folder / "mailserver")
         self._port = first_free(range(5000, 5020) if port is None else range(port, port + 1))
+        self._ports = {name: first_free(range(1)) for name in APPS}
         self._children: dict[str, Child] = {}
         self._start_asked = asyncio.Event()
         self._orders, self._pipe = os.pipe()
@@ -110,20 +116,26 @@ class Demo:
         server = await self._spawn("mail server", *script)
         await until(server, lambda: self._spool.port() is not None)
         await self._start_worker()
-        command = ("run", "--port", str(self._port), "--no-reload", "--no-debugger")
-        await self._spawn("web app", *FLASK, *command, pass_fds=(self._pipe,))
+        command = (*APP, *RUN, str(self._port))
+        await self._spawn("web app", *command, pass_fds=(self._pipe,))
         await until(self._children["web app"], lambda: self._health() is not None)
         await until(self._children["worker"], self._worker_is_at_work)
+        for name in APPS:
+            await self._start_compared(name)
 
     async def _start_worker(self) -> None:
-        worker = await self._spawn("worker", *FLASK, "mail", "worker")
+        worker = await self._spawn("worker", *APP, "mail", "worker")
         Worker(worker.process.pid, Condition.RUNNING, time.time()).write(self._folder)
+
+    async def _start_compared(self, name: str) -> Child:
+        command = (*FLASK, str(HERE / f"{name}.py"), *RUN, str(self._ports[name]))
+        return await self._spawn(name, *command)
 
     async def _spawn(self, name: str, *command: str, pass_fds: tuple[int, ...] = ()) -> Child:
         path = self._logs / f"{name.replace(' ', '-')}.log"
         variables = {"DEMO_DIR": str(self._folder), "PYTHONUNBUFFERED": "1"}
         if pass_fds:
-            variables[PIPE] = str(pass_fds[0])
+            variables |= {PIPE: str(pass_fds[0]), PORTS: json.dumps(self._ports)}
         with path.open("ab" if name in self._children else "wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -165,6 +177,8 @@ class Demo:
                 web=pids["webapp"],
                 worker=pids["worker"],
                 mailserver=pids["mailserver"],
+                before=pids["before"],
+                after=pids["after"],
                 smtp=self._spool.port(),
                 logs=self._logs,
             ),
@@ -177,6 +191,7 @@ class Demo:
         servers = (self._children["mail server"], self._children["web app"])
         tasks = [asyncio.create_task(end(child)) for child in servers]
         tasks.append(asyncio.create_task(self._keep_worker()))
+        tasks.extend(asyncio.create_task(self._keep_compared(name)) for name in APPS)
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -185,11 +200,12 @@ class Demo:
                 task.cancel()
 
     def _obey(self) -> None:
-        for order in os.read(self._orders, 4096).decode().split():
+        for line in os.read(self._orders, 4096).decode().splitlines():
+            order, whom = line.split()
             if order == Order.START:
                 self._start_asked.set()
-            elif not self._children["worker"].over:
-                self._children["worker"].process.kill()
+            elif not self._children[whom].over:
+                self._children[whom].process.kill()
 
     async def _keep_worker(self) -> NoReturn:
         """Start the worker again: after a while where it was killed, when asked to in any case."""
@@ -209,6 +225,16 @@ class Demo:
                     await self._start_asked.wait()
             await self._start_worker()
             say(f"The worker runs again ({self._children['worker'].process.pid}).")
+
+    async def _keep_compared(self, name: str) -> NoReturn:
+        """Start a compared app again as soon as it was killed, as a supervisor does.
+
+        :raises Failed: it ended by itself.
+        """
+        child = self._children[name]
+        while await child.process.wait() == -signal.SIGKILL:
+            child = await self._start_compared(name)
+        raise Failed(child.last_words())
 
     async def _stop(self) -> None:
         """End the children politely; at once where they take too long, or at a second Ctrl-C."""

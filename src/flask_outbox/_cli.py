@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from types import FrameType
-from typing import TYPE_CHECKING
 
 import click
 from flask.cli import AppGroup, ScriptInfo
@@ -28,6 +22,7 @@ from ._terminal import (
     this_desk,
     this_mail,
 )
+from ._working import worker_command
 from .errors import DeliveryError
 from .mail.address import parse_address
 from .rules.findings import Level, worst
@@ -35,73 +30,23 @@ from .rules.staging import Staging
 from .rules.states import ENDED
 from .telemetry.cures import cure
 
-if TYPE_CHECKING:
-    from ._config import Wiring
+#: Messages that are read at once.
+_PAGE = 200
 
 mail_cli = AppGroup("mail", help="Send, watch and mend the application's mail.")
 
-#: Seconds that ``worker --once`` waits for the application's worker thread to give way.
-_PATIENCE = 15.0
-
-
-@mail_cli.command("worker")
-@click.option("--once", is_flag=True, help="Drain what is due, then exit (for cron).")
-@plainly
-def worker_command(once: bool) -> None:
-    """Deliver the mail of the outbox until SIGTERM or Ctrl-C; then finish what is being sent and exit."""
-    from .delivery.loop import new_loop
-
-    wiring, store = outbox()
-    store.check_schema()
-    _log_to_terminal()
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_work(wiring, once))
-
-
-async def _work(wiring: Wiring, once: bool) -> None:
-    courier, worker = wiring.make_worker()
-    if once:
-        worker.finish(_PATIENCE)
-    click.echo("Draining what is due." if once else "The mail worker runs; Ctrl-C ends it.")
-    try:
-        with _told_by_signals(worker.stop):
-            await worker.run()
-    finally:
-        await courier.aclose()
-    if not worker.drained:
-        raise click.ClickException("Another worker drains this outbox and did not give way.")
-    click.echo("The mail worker has ended.")
-
-
-@contextmanager
-def _told_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C call ``stop`` on the running loop, also on Windows, where loops know no signals."""
-    loop = asyncio.get_running_loop()
-
-    def told(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stop)
-
-    before = [(number, signal.signal(number, told)) for number in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
-def _log_to_terminal() -> None:
-    """The worker's log goes to the terminal unless the application has set up logging of its own."""
-    logger = logging.getLogger("flask_outbox")
-    if not logger.hasHandlers():
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-        logger.setLevel(logging.INFO)
+mail_cli.add_command(worker_command)
 
 
 @mail_cli.command("send-test")
 @click.argument("recipient")
+@json_option
 @plainly
-def send_test_command(recipient: str) -> None:
-    """Send a test message to RECIPIENT now, past the outbox, and say what the server answered."""
+def send_test_command(recipient: str, as_json: bool) -> None:
+    """Send a test message to RECIPIENT now, past the outbox, and say what the server answered.
+
+    Exits with 0 when it was taken, and with 1 when not.
+    """
     message = Message(
         "Test message",
         recipients=[recipient],
@@ -112,15 +57,29 @@ def send_test_command(recipient: str) -> None:
     try:
         receipt = this_mail().send(message, engine="immediate")
     except DeliveryError as error:
-        for to, outcome in error.recipients.items():
-            click.echo(f"{to}: {outcome.kind}: {outcome}", err=True)
-            if advice := cure(outcome):
-                click.echo(f"  {advice}", err=True)
+        _say_why_not(error, as_json)
         raise click.ClickException("The test message was not delivered.") from error
     if receipt.state == "suppressed":
         raise click.ClickException("Sending is suppressed: TESTING or MAIL_SUPPRESS_SEND is set.")
     took = (time.perf_counter() - started) * 1000
-    click.echo(f"{_taken(recipient)} in {took:.0f} ms: {receipt.message_id}")
+    if as_json:
+        print_json({"delivered": True, "message_id": receipt.message_id, "ms": round(took)})
+    else:
+        click.echo(f"{_taken(recipient)} in {took:.0f} ms: {receipt.message_id}")
+
+
+def _say_why_not(error: DeliveryError, as_json: bool) -> None:
+    if as_json:
+        failed = {
+            to: {**asdict(outcome), "cure": cure(outcome)}
+            for to, outcome in error.recipients.items()
+        }
+        print_json({"delivered": False, "recipients": failed})
+        return
+    for to, outcome in error.recipients.items():
+        click.echo(f"{to}: {outcome.kind}: {outcome}", err=True)
+        if advice := cure(outcome):
+            click.echo(f"  {advice}", err=True)
 
 
 def _taken(recipient: str) -> str:
@@ -138,26 +97,88 @@ for _command in (status_command, list_command, show_command):
     mail_cli.add_command(_command)
 
 
+_ids = click.argument("ids", metavar="[ID]...", nargs=-1)
+
+
+#: What status counts apart from the state in which it is stored.
+_COUNTED = {
+    "queued": ("queued", "scheduled", "retrying"),
+    "dead": ("dead", "expired"),
+    "cancelled": ("cancelled", "suppressed"),
+}
+
+
+def _all_in(*states: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    choice = click.Choice(states)
+    return click.option("--state", type=choice, help="All messages in this state, instead.")
+
+
 @mail_cli.command("retry")
-@click.argument("id")
+@_ids
+@_all_in("dead", "expired", "held", "uncertain", "cancelled")
 @plainly
-def retry_command(id: str) -> None:
-    """Send a message that is held, dead, uncertain or cancelled, as if it were new."""
+def retry_command(ids: Sequence[str], state: str | None) -> None:
+    """Send messages that are held, dead, uncertain or cancelled, as if they were new.
+
+    Exits with 1 when one of them could not be.
+    """
     _, store = outbox()
-    if not store.retry(id, time.time()):
-        raise _not_now(id, "retried")
-    click.echo(f"{id} is queued, for those who did not get it.")
+    if state is not None:
+        count = _each(ids, state, store.retry, "Retrying")
+        click.echo(f"{count:,} {state} messages are queued, for those who did not get them.")
+        return
+    _those(ids, store.retry, "is queued, for those who did not get it", "retried")
 
 
 @mail_cli.command("cancel")
-@click.argument("id")
+@_ids
+@_all_in("queued", "scheduled", "retrying", "held")
 @plainly
-def cancel_command(id: str) -> None:
-    """Take a message that waits or is held out of the queue."""
+def cancel_command(ids: Sequence[str], state: str | None) -> None:
+    """Take messages that wait or are held out of the queue.
+
+    Exits with 1 when one of them could not be.
+    """
     _, store = outbox()
-    if not store.cancel(id, time.time()):
-        raise _not_now(id, "cancelled")
-    click.echo(f"{id} is cancelled.")
+    if state is not None:
+        count = _each(ids, state, store.cancel, "Cancelling")
+        click.echo(f"{count:,} {state} messages are cancelled.")
+        return
+    _those(ids, store.cancel, "is cancelled", "cancelled")
+
+
+_Change = Callable[[str, float], bool]
+
+
+def _those(ids: Sequence[str], change: _Change, done: str, what: str) -> None:
+    """Change messages by their ids, the others also where one cannot be."""
+    if not ids:
+        raise click.UsageError("Give the ids of messages, or --state.")
+    failures = []
+    for id in ids:
+        if change(id, time.time()):
+            click.echo(f"{id} {done}.")
+        else:
+            failures.append(_not_now(id, what))
+    for failure in failures[:-1]:
+        failure.show()
+    if failures:
+        raise failures[-1]
+
+
+def _each(ids: Sequence[str], state: str, change: _Change, label: str) -> int:
+    """Change all messages in a state, a page of them at a time; workers and sends go on."""
+    if ids:
+        raise click.UsageError("Give the ids of messages, or --state, and not both.")
+    mail, changed, last = this_mail(), 0, None
+    counts = mail.status().counts
+    length = sum(counts.get(word, 0) for word in _COUNTED.get(state, (state,)))
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        while page := mail.messages(state=state, limit=_PAGE, before=last):
+            last = page[-1].id
+            changed += sum(change(one.id, time.time()) for one in page)
+            bar.update(len(page))
+    return changed
 
 
 _everything = click.option("--all", "everything", is_flag=True, help="All transports.")

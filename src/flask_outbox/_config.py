@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from ._application import context_of
-from ._roads import SCHEMES, PassingRoad, default_road, passing_road
+from ._roads import SCHEMES, PassingRoad, default_road, half_a_login, passing_road
 from ._settings import Settings, unknown_keys
 from .delivery.backlog import Backlog
 from .delivery.courier import Courier, Watcher
@@ -172,7 +172,7 @@ class _Roads:
     """
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        self._default = default_road(_called_in(context, settings))
+        self._default = default_road(called_in(context, settings))
         #: What a URL names; those that were asked for last are known.
         self.passing: Callable[[str], PassingRoad] = lru_cache(64)(
             lambda url: passing_road(url, settings)
@@ -186,7 +186,7 @@ class _Roads:
         return {} if self._default is None else {"default": self._default()}
 
 
-def _called_in(context: Context, settings: Settings) -> Settings:
+def called_in(context: Context, settings: Settings) -> Settings:
     """The settings, the function among them called in that context."""
     give = settings.oauth_token
     if give is None:
@@ -206,6 +206,8 @@ def wire(app: Flask, settings: Settings) -> Wiring:
     """
     if unknown := unknown_keys(app.config):
         logger.warning("not settings of Flask-Outbox, and ignored: %s", ", ".join(unknown))
+    if half := half_a_login(settings):
+        logger.warning(half)
     app_ref = weakref.ref(app)
     watchers: list[Watcher] = [
         delivery_logger(debug=_debugging(settings, app_ref)),

@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response
 
+from ._application import request_here
 from ._flask_mail import Connection, _Mail
 from ._message import Message, new_id
 from ._sanitize import sanitize_address
@@ -124,9 +125,9 @@ class AppDesk:
 
     def wired(self, app: Flask, state: _Mail) -> Wiring:
         """The objects that the settings want now."""
-        if self._wiring is None or vars(state) != self._seen:
+        if (wiring := self._wiring) is None or vars(state) != self._seen:
             return self.follow(app, state)
-        return self._wiring
+        return wiring
 
     @property
     def wiring(self) -> Wiring:
@@ -134,9 +135,10 @@ class AppDesk:
         return self.wired(self.app, self.state)
 
     def close(self) -> None:
-        """End what the application runs in this process."""
-        if self._wiring is not None:
-            self._wiring.close()
+        """End what the application runs in this process; whatever comes later starts anew."""
+        wiring, self._wiring = self._wiring, None
+        if wiring is not None:
+            wiring.close()
 
     # -- for the face ------------------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class AppDesk:
             return self._begin(wiring, connection, message, path)
         if (connection.options.engine or wiring.engine) == "immediate":
             return self._submit(wiring, connection, message, path)
-        begun = wiring.process.sends.begin(_request_here())
+        begun = wiring.process.sends.begin(request_here())
         try:
             return self._submit(wiring, connection, message, path)
         finally:
@@ -162,7 +164,7 @@ class AppDesk:
 
         app = self.app
         wiring = self.wired(app, connection.mail)
-        begun = wiring.process.sends.begin(_request_here())
+        begun = wiring.process.sends.begin(request_here())
         try:
             yield Group(
                 lambda message: email_dispatched.send(app, message=message),
@@ -212,7 +214,7 @@ class AppDesk:
             return Receipt(letter.id, letter.message_id, "suppressed", durable=False)
         taking = engine.begin([(letter, terms)])
         if (connection.options.engine or wiring.engine) != "immediate":
-            begun = wiring.process.sends.begin(_request_here(), elsewhere=True)
+            begun = wiring.process.sends.begin(request_here(), elsewhere=True)
             taking.add_done_callback(lambda _: wiring.process.sends.end(begun))
         connection.pending.append((following(taking, lambda receipts: receipts[0]), message))
         return Receipt(letter.id, letter.message_id, "queued", durable=False)
@@ -299,16 +301,21 @@ class AppDesk:
     def on_request(self) -> None:
         """Start the worker at a process's first request."""
         # Not what the state wants by now: that may be wrong, which only a send is told.
-        if self._wiring is not None and not self._wiring.process.serves:
-            self._wiring.process.serves = True
+        if (wiring := self._wiring) is not None and not wiring.process.serves:
+            wiring.process.serves = True
             if not self.suppressed(self.app, self.state):
-                self._wiring.process.ensure_worker()
+                wiring.process.ensure_worker()
 
     def on_response(self, response: Response) -> Response:
         """Let no answer leave before what threads send for it is stored."""
-        if self._wiring is not None:
-            self._wiring.process.sends.wait(request._get_current_object())  # type: ignore[attr-defined]
+        if (wiring := self._wiring) is not None:
+            wiring.process.sends.wait(request_here())
         return response
+
+    @property
+    def sending(self) -> bool:
+        """Whether any answer may have to wait."""
+        return (wiring := self._wiring) is not None and wiring.process.sends.under_way
 
     def suppressed(self, app: Flask, state: _Mail) -> bool:
         """Whether nothing is really sent: what the state was changed to, or the settings at this moment."""
@@ -350,13 +357,6 @@ def _show_transcript() -> None:
     transcript.setLevel(logging.DEBUG)
     if not transcript.hasHandlers():
         transcript.addHandler(default_handler)
-
-
-# -- one send --------------------------------------------------------------------------------------------------
-
-
-def _request_here() -> object | None:
-    return request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
 
 
 def _foreign(message: object) -> Draft:

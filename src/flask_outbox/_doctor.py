@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import click
 from flask import Flask
 
+from ._config import called_in
 from ._message import Message
-from ._roads import default_server
+from ._roads import default_server, half_a_login
 from ._settings import Settings, unknown_keys
 from ._terminal import clock, desk_of, span
 from .errors import DeliveryError, MailError
 from .ledger.checkup import examine, exists
+from .ledger.clock_statements import SLACK
 from .ledger.file import DrainerLock
 from .ledger.store import EVERY
 from .rules.findings import Finding, Level, failed, ok, warning
@@ -57,7 +59,7 @@ def examination(load: Callable[[], Flask], to: str | None) -> Iterator[Finding]:
             yield ok("outbox", f"With MAIL_ENGINE={wiring.engine!r} there is none.")
         else:
             yield from _outbox(wiring, wiring.store)
-        yield from _road(wiring.settings)
+        yield from _road(called_in(app.app_context, wiring.settings))
         if to is not None:
             yield _test(desk, to)
 
@@ -82,9 +84,8 @@ def _doubts(app: Flask, desk: AppDesk, settings: Settings) -> Iterator[Finding]:
     if desk.suppressed(app, desk.state):
         cure = "Set MAIL_SUPPRESS_SEND=False, or TESTING=False."
         yield warning("settings", "Sending is suppressed: nothing is sent or stored.", cure)
-    if bool(settings.username) != bool(settings.password) and not settings.oauth_token:
-        text = "Only one of MAIL_USERNAME and MAIL_PASSWORD is set: nobody logs in."
-        yield warning("settings", text, "Set both or none.")
+    if half := half_a_login(settings):
+        yield warning("settings", half)
     if not settings.tls_verify:
         text = "MAIL_TLS_VERIFY=False: whoever is on the way can read mail and password."
         yield warning("settings", text, "Name the server's authority in MAIL_TLS_CA instead.")
@@ -119,11 +120,22 @@ def _outbox(wiring: Wiring, store: Store) -> Iterator[Finding]:
     try:
         status = wiring.reports.status(now)
         drained = store.path is None or DrainerLock(store.path, external=False).taken()
+        newest = wiring.reports.list(limit=1)
     except MailError as error:
         yield failed("worker", str(error))
         return
+    if newest and newest[0].created > now + SLACK:
+        yield _clock(newest[0].created - now)
     yield _worker(wiring.settings, status, drained, now)
     yield from _messages(status, now)
+
+
+def _clock(ahead: float) -> Finding:
+    text = (
+        f"The newest message is dated {span(ahead)} from now: the clock was set back, or is behind."
+    )
+    cure = "Let the machine keep its time by NTP; what waits for that time is sent when the worker is restarted."
+    return warning("clock", text, cure)
 
 
 def _worker(settings: Settings, status: Status, drained: bool, now: float) -> Finding:
@@ -196,7 +208,7 @@ def _server(server: SmtpSettings, max_size: int, found: Probe, now: float) -> It
     if found.tls:
         yield _certificate(found, now)
     if found.failure is not None:
-        yield failed("server", f"{found.failure}.", cure(found.failure))
+        yield failed("server", f"{str(found.failure).rstrip('.')}.", cure(found.failure))
         return
     if not found.tls and not server.socket and not is_loopback(server.host):
         text = f"Mail goes to {server.host} without TLS, readable on the way."

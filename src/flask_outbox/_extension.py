@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from weakref import ReferenceType, WeakSet, ref
 
 from flask import Flask
+from flask.sansio.app import App
 
+from ._application import attend
 from ._desk import AppDesk, flag
 from ._desk_contract import Desk
 from ._flask_mail import _Mail, _MailMixin, desk_here
@@ -19,18 +21,20 @@ _lock = threading.Lock()
 class Mail(_MailMixin):
     """Sends the mail of Flask applications: of the one it was made for, or else of the current one.
 
+    What Flask and Quart have in common is all that is asked of an application.
+
     :param app: call :meth:`init_app` on this application.
     """
 
     _own: ReferenceType[Flask] | None = None
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: App | None = None) -> None:
         self._apps: WeakSet[Flask] = WeakSet()
         if app is not None:
             self.init_app(app)
-            self.app = app
+            self.app = _behind(app)
 
-    def init_app(self, app: Flask) -> _Mail:
+    def init_app(self, app: App) -> _Mail:
         """Read the application's ``MAIL_*`` settings. Starts no thread and opens no file.
 
         A second call, of this or another instance, reads the settings again. Where they are the same, nothing else
@@ -48,8 +52,7 @@ class Mail(_MailMixin):
                 desk = AppDesk(app, state, vars(plain))
                 app.extensions["flask_outbox"] = desk
                 if not app._got_first_request:
-                    app.before_request(desk.on_request)
-                    app.after_request(desk.on_response)
+                    attend(app, desk)
             else:
                 desk.settle(app, state, vars(plain))
         state.desk = desk
@@ -113,7 +116,7 @@ class Mail(_MailMixin):
         return getattr(self.state, name, None)
 
 
-def _behind(app: Flask) -> Flask:
+def _behind(app: App) -> Flask:
     """The application itself, where ``current_app`` was given."""
-    itself: Flask = getattr(app, "_get_current_object", lambda: app)()
-    return itself
+    # Quart's as well: what it does otherwise than Flask's, _application knows.
+    return cast(Flask, getattr(app, "_get_current_object", lambda: app)())

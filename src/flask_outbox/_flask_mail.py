@@ -15,8 +15,9 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from flask import Flask, current_app, has_app_context
+from flask import Flask
 
+from ._application import application_here
 from ._desk_contract import Desk, SendOptions
 from ._message import Message, overrides
 from .errors import MessageError
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 def desk_here() -> Desk | None:
     """The desk of the current application."""
-    here: Desk | None = current_app.extensions.get("flask_outbox") if has_app_context() else None
+    app = application_here()
+    here: Desk | None = app.extensions.get("flask_outbox") if app is not None else None
     return here
 
 
@@ -219,7 +221,7 @@ class _MailMixin:
         desk = self.desk or desk_here()
         if desk is not None:
             return desk
-        if has_app_context():
+        if application_here() is not None:
             raise RuntimeError(
                 "The current Flask app has no Mail. Call 'mail.init_app(app)' where it is made."
             )

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, has_app_context
-
+from ._application import application_here
 from .errors import MessageError
 from .mail.address import Address, Written, listed, parse_address
 from .mail.message import Message as Draft
@@ -59,9 +58,9 @@ class Message(Draft):
     def _complete(self) -> None:
         """Take what the application has: its default sender, and its language of this moment."""
         sender: Written | None = self.sender
-        if has_app_context():
+        if (app := application_here()) is not None:
             if not sender:
-                sender = getattr(current_app.extensions.get("mail"), "default_sender", None)
+                sender = getattr(app.extensions.get("mail"), "default_sender", None)
             if self.locale is None:
                 self._read_lazy_strings()
         if type(sender) is tuple and len(sender) == 2 and sender[0]:
@@ -170,7 +169,8 @@ class Message(Draft):
             setattr(shown, name, _without_line_ends(getattr(self, name)))
         # Flask-Mail shows a draft without recipients all the same.
         shown.bcc = [] if shown.recipients or shown.cc else ["nobody@localhost"]
-        state = current_app.extensions.get("mail") if has_app_context() else None
+        app = application_here()
+        state = app.extensions.get("mail") if app is not None else None
         desk, now = getattr(state, "desk", None), time.time()
         if desk is not None:
             letter = desk.seal(state, shown, id, now)

@@ -31,6 +31,12 @@ def render(app: Flask, message: Message) -> None:
 
     :raises MessageError: there is no such template, or no language of that name; ``field`` says which.
     """
+    if not isinstance(app, Flask):
+        raise MessageError(
+            "'template' and 'locale' need Flask. Quart renders in a coroutine: give 'body' and 'html' what"
+            " 'await render_template(…)' returned.",
+            field="template" if message.template else "locale",
+        )
     with nullcontext() if has_app_context() else app.app_context(), _language(app, message.locale):
         for name in _FIELDS:
             if is_lazy(lazy := getattr(message, name)):

@@ -51,6 +51,21 @@ def default_server(settings: Settings) -> SmtpSettings | None:
     return smtp_from_dsn(dsn, settings) if builder is _server_road else None
 
 
+def half_a_login(settings: Settings) -> str:
+    """What to warn of where a user is named and nobody logs in, as with Flask-Mail; or "".
+
+    :raises ConfigurationError: as :func:`default_server`.
+    """
+    server = default_server(settings)
+    if server is None or server.wants_login or not (server.username or server.password):
+        return ""
+    if settings.url is not None:
+        missing = "password" if server.username else "user"
+        return f"MAIL_URL has no {missing}: nobody logs in. Write user:password@ before the server's name, or neither."
+    missing = "MAIL_PASSWORD" if server.username else "MAIL_USERNAME"
+    return f"{missing} is not set: nobody logs in. Set MAIL_USERNAME and MAIL_PASSWORD, or neither."
+
+
 @dataclass(frozen=True, slots=True)
 class PassingRoad:
     """One that a message brings along as a URL.

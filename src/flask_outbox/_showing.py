@@ -93,6 +93,8 @@ def _print_status(status: Status, store: Store, now: float) -> None:
     for transport, reason in status.paused.items():
         what = "Everything" if transport == EVERY else f"Transport {transport!r}"
         click.echo(f"\n{what} is paused: {reason}")
+    if status.paused:
+        click.echo("Mend the cause, then run 'flask mail resume', with --all for everything.")
     workers = [(str(w.id), w.host, str(w.pid), f"{span(now - w.beat)} ago") for w in status.workers]
     click.echo("")
     table(("WORKER", "HOST", "PID", "LAST SEEN"), workers, empty="No worker is running.")
@@ -100,7 +102,11 @@ def _print_status(status: Status, store: Store, now: float) -> None:
 
 @click.command("list")
 @click.option(
-    "--state", type=click.Choice([str(state) for state in State]), help="Only this state."
+    "--state",
+    type=click.Choice(
+        [*map(str, State), "scheduled", "retrying", "partly sent", "expired", "suppressed"]
+    ),
+    help="Only this state.",
 )
 @click.option("--limit", default=20, show_default=True, help="How many at most.")
 @json_option
@@ -150,7 +156,7 @@ def show_command(id: str, as_json: bool) -> None:
             (
                 str(a.number),
                 clock(a.started),
-                f"{(a.finished - a.started) * 1000:.0f} ms",
+                f"{max(0.0, a.finished - a.started) * 1000:.0f} ms",
                 a.kind,
                 _answer(a.code, a.enhanced, a.text),
             )

@@ -177,6 +177,20 @@ def test_the_more_urgent_goes_first(gate: Gate) -> None:
     assert numbers(road) == [1, 4, 3, 2]
 
 
+def test_some_of_the_room_is_kept_for_the_urgent(gate: Gate) -> None:
+    """As a worker leaves them a connection: a one-time password does not stand behind a thousand newsletters."""
+    memory = Memory(road := Road(gate, concurrency=4, kept=2))
+    memory.put(*range(1, 6))
+    wait_until(lambda: len(road.carried) == 2, "two letters under way")
+    memory.put(6, priority=0)
+    wait_until(lambda: len(road.carried) == 3, "the urgent letter")
+    assert numbers(road) == [1, 2, 6]
+    gate.open()
+    wait_until(lambda: len(memory.ends) == 6, "all of them")
+    assert road.most_in_hand == 3
+    memory.close()
+
+
 def test_no_more_are_handed_over_than_the_transport_can_take() -> None:
     memory = Memory(road := Road(concurrency=3))
     memory.put(*range(50))

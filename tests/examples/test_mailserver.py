@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.process import wait_until
+
 SERVER = Path(__file__).parents[2] / "examples" / "demo" / "mailserver.py"
 ME, YOU, OTHER = "me@example.org", "you@example.org", "other@example.org"
 
@@ -31,6 +33,13 @@ class Running:
 
     def received(self) -> list[dict[str, object]]:
         return [json.loads(p.read_text()) for p in sorted(self.folder.glob("received/*.json"))]
+
+    def listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def connect(self) -> smtplib.SMTP:
         return smtplib.SMTP("127.0.0.1", self.port, local_hostname="test", timeout=10)
@@ -163,11 +172,25 @@ def test_a_line_without_end_is_hung_up_on(server: Running) -> None:
     assert reply[1:] == [b"421 4.5.2 That line does not end\r\n"]
 
 
-def test_slow_answers_after_the_delay(server: Running, client: smtplib.SMTP) -> None:
+def test_slow_takes_the_message_after_the_delay(server: Running, client: smtplib.SMTP) -> None:
     server.faults(mode="slow", delay=0.3)
     started = time.monotonic()
-    client.send_message(message())
+    client.mail(ME)
     assert time.monotonic() - started >= 0.3
+    client.rcpt(YOU)
+    client.data(b"Hello")
+    assert len(server.received()) == 1
+
+
+def test_down_hangs_up_and_refuses_until_it_is_over(server: Running, client: smtplib.SMTP) -> None:
+    server.faults(mode="down")
+    wait_until(lambda: not server.listens(), "end of listening")
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        client.noop()
+    server.faults(mode="down", until=time.time())
+    wait_until(server.listens, "return of the server")
+    with closing(server.connect()) as again:
+        again.send_message(message())
     assert len(server.received()) == 1
 
 
@@ -224,11 +247,12 @@ def test_faults_change_between_two_messages_of_one_connection(
     ("text", "complaint"),
     [
         ("{", "faults.json is ignored. Expecting property name"),
-        ('{"mode": "rude"}', "faults.json is ignored. 'mode' must be one of ok, slow, greylist"),
-        ('{"mode": []}', "faults.json is ignored. 'mode' must be one of ok, slow, greylist"),
+        ('{"mode": "rude"}', "faults.json is ignored. 'mode' must be one of ok, slow, down"),
+        ('{"mode": []}', "faults.json is ignored. 'mode' must be one of ok, slow, down"),
         ('{"delay": -1}', "faults.json is ignored. 'delay' must be a number of seconds from 0 to"),
         ('{"delay": "1"}', "faults.json is ignored. 'delay' must be a number of seconds from 0 to"),
-        ('{"speed": 1}', "faults.json is ignored. It must be an object with 'mode' and 'delay'."),
+        ('{"until": "soon"}', "faults.json is ignored. 'until' must be a number of Unix seconds."),
+        ('{"speed": 1}', "faults.json is ignored. It must be an object with 'mode', 'delay' and"),
     ],
 )
 def test_faults_that_make_no_sense_are_reported_once_and_mean_ok(

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flask_outbox.ledger.store import Store
+from flask_outbox.mail.address import Address
+from flask_outbox.mail.letter import Letter, Terms
 from journeys.accounting import AccountingServer
 from servers.process import Process, free_port
 
@@ -32,12 +36,12 @@ class Deployment:
             "PYTHONWARNINGS": "default",
         }
 
-    def worker(self, name: str = "worker") -> Process:
+    def worker(self, *options: str, name: str = "worker", **env: str) -> Process:
         """Start ``flask mail worker``."""
         return Process(
-            [sys.executable, "-m", "flask", "mail", "worker"],
+            [sys.executable, "-m", "flask", "mail", "worker", *options],
             log=self.folder / f"{name}.log",
-            env=self.env,
+            env=self.env | env,
         )
 
     def gunicorn(self, *options: str, **env: str) -> tuple[Process, str]:
@@ -73,11 +77,34 @@ class Deployment:
             timeout=60,
         )
 
+    def put(self, *numbers: int) -> set[str]:
+        """Store letters, as a process of the application would; their ids, which are in their Message-IDs too."""
+        store = Store(f"sqlite:///{self.outbox}")
+        letters = [_letter(number) for number in numbers]
+        store.add([(letter, Terms()) for letter in letters], time.time())
+        store.dispose()
+        return {letter.id for letter in letters}
+
     def fill(self, count: int) -> None:
         """Store that many letters."""
         code = f"with app.app_context():\n    for number in range({count}): send_one(number)\n"
         done = self.run(code)
         assert done.returncode == 0, done.stderr
+
+
+def _letter(number: int) -> Letter:
+    to = f"user{number}@example.org"
+    return Letter(
+        id=f"{number:032x}",
+        message_id=f"<{number:032x}@example.org>",
+        date=1_700_000_000,
+        envelope_from="app@example.org",
+        envelope_to=(to,),
+        sender=Address("app@example.org"),
+        to=(Address(to),),
+        subject=f"Number {number}",
+        text=f"This is number {number}.\n",
+    )
 
 
 def post(url: str) -> dict[str, list[str]]:

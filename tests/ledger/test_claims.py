@@ -19,6 +19,7 @@ from ledger.conftest import (
     DEFERRED,
     LEASE,
     NOW,
+    beside,
     claim,
     ids,
     letter,
@@ -65,7 +66,7 @@ def test_a_claim_takes_only_its_lane(store: Store) -> None:
 
 def test_a_worker_claims_only_what_carries_its_environment(store: Store) -> None:
     put(store, 1)
-    staging = Store(f"sqlite:///{store.path}", env="staging")
+    staging = beside(store, "staging")
     put(staging, 2)
     assert lanes(staging) == [("default", 1, NOW)]
     assert ids(claim(staging)) == [2]

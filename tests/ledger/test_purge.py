@@ -11,7 +11,7 @@ from flask_outbox.ledger import tables
 from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
-from ledger.conftest import ACCEPTED, NOW, REFUSED, claim, letter, put, result, stored
+from ledger.conftest import ACCEPTED, NOW, REFUSED, beside, claim, letter, put, result, stored
 
 DAY = 86_400.0
 
@@ -74,7 +74,7 @@ def test_an_attachment_that_a_send_may_just_rely_on_stays(store: Store) -> None:
 def test_another_environments_messages_stay(store: Store) -> None:
     put(store, 1)
     end(store)
-    staging = Store(f"sqlite:///{store.path}", env="staging")
+    staging = beside(store, "staging")
     assert (staging.count_ended("sent", NOW + DAY), purge(staging)) == (0, 0)
     staging.dispose()
     assert stored(store, 1).state == "sent"

@@ -13,7 +13,18 @@ from flask_outbox.ledger import queries, tables
 from flask_outbox.ledger.reports import Reports, Status
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
-from ledger.conftest import ACCEPTED, DEFERRED, NOW, REFUSED, claim, letter, put, result, stored
+from ledger.conftest import (
+    ACCEPTED,
+    DEFERRED,
+    NOW,
+    REFUSED,
+    beside,
+    claim,
+    letter,
+    put,
+    result,
+    stored,
+)
 
 
 @pytest.fixture
@@ -133,7 +144,7 @@ def test_messages_are_listed_by_transport(store: Store, reports: Reports) -> Non
 
 def test_a_list_holds_only_its_environment(store: Store) -> None:
     put(store, 1)
-    staging = Store(f"sqlite:///{store.path}", env="staging")
+    staging = beside(store, "staging")
     put(staging, 2)
     assert numbers(Reports(staging).list()) == [2]
     staging.dispose()
@@ -245,6 +256,7 @@ def listing(state: str | None, *, many: bool = False, tag: str | None = None) ->
     return queries.messages(state=state, transport=None, tag=tag, many=many)
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
     ("query", "index"),
     [
@@ -266,6 +278,7 @@ def test_a_page_is_found_by_an_index_that_is_in_order(
     assert not any("TEMP B-TREE" in step for step in page)
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize("state", [None, "queued", "dead", "sent"])
 def test_a_page_of_a_tag_is_found_by_the_tag(store: Store, state: str | None) -> None:
     steps = plan(store, listing(state, tag="news"))
@@ -276,10 +289,12 @@ def test_a_page_of_a_tag_is_found_by_the_tag(store: Store, state: str | None) ->
     assert steps[3] == "SCAN page"
 
 
+@pytest.mark.only("sqlite")
 def test_what_is_being_sent_is_found_by_what_is_in_hand(store: Store) -> None:
     assert "SCAN in_hand USING INDEX ix_mail_delivery_leased" in plan(store, listing("sending"))
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
     ("query", "index"),
     [

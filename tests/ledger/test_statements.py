@@ -10,6 +10,8 @@ from flask_outbox.ledger.driver import Compiled, Statement
 from flask_outbox.ledger.statements import Statements, statements_for
 from flask_outbox.ledger.store import Store
 
+pytestmark = pytest.mark.only("sqlite")
+
 NAMES = [name for name in dir(Statements) if name not in dir(Compiled)]
 
 #: The plan of SQLite for what is run again and again, each line of it.

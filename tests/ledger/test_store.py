@@ -21,6 +21,7 @@ from ledger.conftest import (
     LEASE,
     NOW,
     REFUSED,
+    beside,
     claim,
     ids,
     letter,
@@ -90,7 +91,7 @@ def test_a_persons_pause_replaces_a_workers(store: Store) -> None:
 
 
 def test_a_pause_belongs_to_its_environment(store: Store) -> None:
-    staging = Store(f"sqlite:///{store.path}", env="staging")
+    staging = beside(store, "staging")
     staging.pause("default", "maintenance", by="person")
     assert (paused(store), paused(staging)) == ({}, {"default": "maintenance"})
     staging.dispose()
@@ -168,7 +169,7 @@ def test_a_worker_is_known_until_it_ends(store: Store) -> None:
 
 
 def test_the_only_drainer_frees_everything_and_forgets_the_dead(store: Store) -> None:
-    dead = Store(f"sqlite:///{store.path}", env="staging")
+    dead = beside(store, "staging")
     dead.register_worker(NOW)
     put(dead, 1)
     (stale,) = claim(dead)
@@ -187,7 +188,7 @@ def test_the_only_drainer_frees_everything_and_forgets_the_dead(store: Store) ->
 def test_what_a_dead_process_of_this_host_had_in_hand_is_freed(store: Store) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead, alive = (Store(f"sqlite:///{store.path}") for _ in range(2))
+    dead, alive = (beside(store) for _ in range(2))
     dead_worker, alive_worker = dead.register_worker(NOW), alive.register_worker(NOW)
     with store.database.transaction() as connection:
         its_row = update(tables.worker).where(tables.worker.c.id == dead_worker)

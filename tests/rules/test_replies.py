@@ -47,12 +47,11 @@ CASES = [
     (Step.MAIL, 452, "", DEFERRED, TRANSPORT),
     (Step.MAIL, 452, "4.3.1", DEFERRED, TRANSPORT),
     (Step.DATA, 451, "4.4.2", DEFERRED, TRANSPORT),
-    (Step.MAIL, 503, "5.5.1", DEFERRED, TRANSPORT),
+    *((step, 503, "5.5.1", DEFERRED, TRANSPORT) for step in (Step.MAIL, Step.RCPT, Step.DATA)),
     # recipients
     (Step.RCPT, 550, "5.1.1", REFUSED, RECIPIENT),
     (Step.RCPT, 553, "5.7.1", REFUSED, RECIPIENT),
     (Step.RCPT, 554, "5.7.1", REFUSED, RECIPIENT),
-    (Step.RCPT, 503, "", REFUSED, RECIPIENT),
     (Step.RCPT, 450, "4.2.1", DEFERRED, RECIPIENT),
     (Step.RCPT, 451, "4.3.0", DEFERRED, RECIPIENT),
     (Step.RCPT, 452, "4.5.3", DEFERRED, RECIPIENT),
@@ -83,6 +82,12 @@ SAID = [
     # a login is wanted
     (Step.RCPT, "550 authentication required", REFUSED, ACCOUNT),
     (Step.MAIL, "503 5.5.1 Please authenticate first", REFUSED, ACCOUNT),
+    (
+        Step.RCPT,
+        "503 This mail server requires authentication when attempting to send to a non-local e-mail address.",
+        REFUSED,
+        ACCOUNT,
+    ),
     (Step.RCPT, "550 5.7.1 Client was not authenticated", REFUSED, ACCOUNT),
     (Step.CONTENT, "550 5.7.26 Sender must authenticate with SPF or DKIM", REFUSED, MESSAGE),
     (Step.CONTENT, "550 5.7.1 DMARC authentication required by policy", REFUSED, MESSAGE),
@@ -123,6 +128,9 @@ SAID = [
     (Step.RCPT, "554 5.7.1 <y@b.org>: Relay access denied", REFUSED, RECIPIENT),
     (Step.RCPT, "450 4.2.0 <y@b.org>: Recipient address rejected: Greylisted", DEFERRED, RECIPIENT),
     (Step.RCPT, "552 5.2.2 Quota exceeded", REFUSED, RECIPIENT),
+    # commands that were sent ahead
+    (Step.MAIL, "554 5.5.0 Error: SMTP command pipelining", DEFERRED, TRANSPORT),
+    (Step.RCPT, "554 SMTP synchronization error", DEFERRED, TRANSPORT),
     # this machine
     (
         Step.RCPT,

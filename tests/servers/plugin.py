@@ -19,6 +19,7 @@ import pytest
 from .dovecot import Dovecot
 from .exim import Exim
 from .postfix import Postfix
+from .postgres import Postgres
 from .smtp_sink import SmtpSink
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ SERVERS = {
     "smtp-sink": Server(("smtp-sink",), "postfix"),
     "dovecot": Server(("dovecot",), "dovecot-lmtpd", needs_root=True),
     "exim": Server(("exim4",), "exim4-daemon-light (unpacked by ./dev test)", needs_root=True),
+    "postgres": Server(("initdb", "postgres"), "postgresql"),
     "chromium": Server(("chromium",), "chromium"),
+    "systemd": Server(("systemd-analyze",), "systemd"),
 }
 
 
@@ -69,7 +72,15 @@ def require(name: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them."""
     private = Path(config.rootpath, ".servers/bin")
-    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(private)])
+    # Debian keeps several versions of PostgreSQL beside each other.
+    databases = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version)[-1:]
+    places = [os.environ["PATH"], "/usr/sbin", *map(str, databases), str(private)]
+    os.environ["PATH"] = os.pathsep.join(places)
+
+
+def _version(folder: Path) -> int:
+    name = folder.parent.name
+    return int(name) if name.isdecimal() else 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -132,6 +143,14 @@ def start_exim() -> Iterator[Callable[..., Exim]]:
     require("exim")
     with ExitStack() as running:
         yield lambda **options: running.enter_context(Exim(**options))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL, one for all tests of a process: each makes a database of its own."""
+    require("postgres")
+    with Postgres() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

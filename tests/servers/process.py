@@ -106,6 +106,14 @@ class Process:
         finally:
             self.kill()
 
+    def interrupt(self) -> None:
+        """Ask it to end (SIGINT) and wait; what remains of its session is killed."""
+        self._child.send_signal(signal.SIGINT)
+        try:
+            self._child.wait(DEADLINE)
+        finally:
+            self.kill()
+
     def kill(self) -> None:
         """Kill -9 the child and everything it started, and wait until its ports are free."""
         try:

@@ -26,6 +26,24 @@ from flask_outbox.telemetry.cures import cure
             Outcome(Kind.REFUSED, Scope.TRANSPORT, text="certificate verify failed: self-signed"),
             "MAIL_TLS_CA",
         ),
+        (
+            Outcome(
+                Kind.REFUSED,
+                Scope.TRANSPORT,
+                text="certificate: Hostname mismatch, not valid for 'x'",
+            ),
+            "set MAIL_SERVER to the server's name",
+        ),
+        (
+            Outcome(Kind.REFUSED, Scope.TRANSPORT, text="certificate has expired"),
+            "set the clock",
+        ),
+        (
+            Outcome(Kind.REFUSED, Scope.ACCOUNT, text="offers no AUTH by PLAIN, LOGIN"),
+            "submission port",
+        ),
+        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Name or service not known"), "the DNS"),
+        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no reply within 10 s"), "firewall"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Connection refused"), "MAIL_PORT"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no answer in time"), "MAIL_SERVER"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'x' is"), "MAIL_URL"),
@@ -42,6 +60,14 @@ from flask_outbox.telemetry.cures import cure
         (
             Outcome(Kind.DEFERRED, Scope.TRANSPORT, code=450, text="too many messages"),
             "MAIL_WORKER_RATE",
+        ),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, code=503, text="Bad sequence of commands"),
+            "MAIL_PIPELINING=False",
+        ),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, code=554, text="SMTP command pipelining"),
+            "MAIL_PIPELINING=False",
         ),
         (Outcome(Kind.REFUSED, Scope.TRANSPORT, code=554, text="blocked"), "587"),
         (Outcome(Kind.REFUSED, Scope.RECIPIENT, enhanced="5.6.7"), "SMTPUTF8"),

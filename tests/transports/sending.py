@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
+import pytest
+
+from flask_outbox.delivery.loop import Loop, new_loop
 from flask_outbox.mail.address import Address
 from flask_outbox.mail.letter import Letter
 from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from flask_outbox.transports.base import Clearance
 from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
 
+T = TypeVar("T")
+
 YOU = ("you@example.net",)
+
+#: What letters are sent on: Python's own loop, and uvloop's, which is taken where that is installed.
+LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": Loop, "uvloop": new_loop}
+chosen_loop: ContextVar[str] = ContextVar("chosen_loop", default="asyncio")
+
+#: Marks a test that :func:`run` is to run on each of them.
+on_each_loop = pytest.mark.usefixtures("each_loop")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, on the loop that the test is run for."""
+    with asyncio.Runner(loop_factory=LOOPS[chosen_loop.get()]) as runner:
+        return runner.run(main)
 
 
 def letter(number: int = 1, to: Sequence[str] = YOU, **fields: Any) -> Letter:
@@ -82,7 +101,7 @@ def deliver(port: int, *batch: Letter, **settings: Any) -> list[Report]:
         async with road_to(port, **settings) as road:
             return await asyncio.gather(*(send(road, letter) for letter in batch))
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def only(report: Report) -> Outcome:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from flask_outbox.mail.letter import Letter
 from flask_outbox.rules.outcomes import Kind
 from servers.scripted import CAPABILITIES, Item, ScriptedServer
 
-from .sending import deliver, letters, road_to, send
+from .sending import deliver, letter, letters, on_each_loop, road_to, run, send
 
 LOCKSTEP = [keyword for keyword in CAPABILITIES if keyword != "PIPELINING"]
 OPENING = [["GREETING"], ["EHLO"]]
@@ -90,6 +91,7 @@ def test_a_refused_letter_costs_the_next_one_nothing(refused: str) -> None:
     assert len(session.letter_trips) == 3
 
 
+@on_each_loop
 def test_letters_for_many_and_for_nobody_mix() -> None:
     with ScriptedServer(script={"RCPT": [None, NOBODY, None]}) as server:
         deliver(server.port, *letters(3))
@@ -144,9 +146,10 @@ def one_by_one(port: int, batch: list[Letter], **settings: Any) -> None:
             for letter in batch:
                 assert (await send(road, letter)).all_accepted
 
-    asyncio.run(main())
+    run(main())
 
 
+@on_each_loop
 @pytest.mark.parametrize("recipients", RECIPIENTS)
 def test_a_warm_connection_takes_a_letter_in_two(recipients: int) -> None:
     with ScriptedServer() as server:
@@ -175,7 +178,7 @@ def test_a_batch_on_a_warm_connection_costs_one_each_and_one_more() -> None:
                 await asyncio.gather(*(send(road, letter) for letter in letters(10)))
 
     with ScriptedServer() as server:
-        asyncio.run(main(server.port))
+        run(main(server.port))
     (session,) = server.sessions
     assert len(session.letter_trips) == 2 * (10 + 1)
 
@@ -227,3 +230,85 @@ def test_over_lmtp_every_recipients_verdict_comes_in_the_same_round_trip(recipie
     verdicts = ["CONTENT"] * recipients
     (session,) = server.sessions
     assert session.letter_trips == [envelope, [*verdicts, *envelope], verdicts]
+
+
+# -- in writes ---------------------------------------------------------------------------------------------------------
+
+
+class Counted(asyncio.SelectorEventLoop):
+    """A loop that notes what each write to a socket begins and ends with.
+
+    A server on this machine has often got two writes by the time it looks: only here is it seen that they were two.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[tuple[bytes, bytes]] = []
+
+    async def create_connection(  # type: ignore[override]  # whatever it is called with
+        self, protocol_factory: Any, *args: Any, **options: Any
+    ) -> Any:
+        def counted() -> Any:
+            protocol = protocol_factory()
+            made = protocol.connection_made
+            protocol.connection_made = lambda transport: made(_Counting(transport, self.writes))
+            return protocol
+
+        return await super().create_connection(counted, *args, **options)
+
+
+class _Counting:
+    def __init__(self, transport: asyncio.Transport, writes: list[tuple[bytes, bytes]]) -> None:
+        self._transport = transport
+        self._writes = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes | memoryview) -> None:
+        if words := bytes(data).split():
+            self._writes.append((words[0], words[-1]))
+        self._transport.write(data)
+
+
+def written(capabilities: Sequence[str], batch: list[Letter]) -> list[tuple[bytes, bytes]]:
+    """Send letters at the same time; the writes from the first MAIL on, without QUIT."""
+    loop = Counted()
+
+    async def main(port: int) -> None:
+        async with road_to(port) as road:
+            await asyncio.gather(*(send(road, letter) for letter in batch))
+
+    with (
+        ScriptedServer(capabilities) as server,
+        asyncio.Runner(loop_factory=lambda: loop) as runner,
+    ):
+        runner.run(main(server.port))
+    first = next(at for at, (word, _) in enumerate(loop.writes) if word == b"MAIL")
+    return loop.writes[first:-1]
+
+
+@pytest.mark.parametrize("recipients", RECIPIENTS)
+@pytest.mark.parametrize("count", LETTERS)
+def test_an_envelope_is_a_write_and_so_is_a_content_with_the_next_envelope(
+    count: int, recipients: int
+) -> None:
+    between = [(b"Subject:", b"DATA")] * (count - 1)
+    assert written(CAPABILITIES, letters(count, people(recipients))) == [
+        (b"MAIL", b"DATA"),
+        *between,
+        (b"Subject:", b"."),
+    ]
+
+
+def test_a_large_content_and_what_follows_it_are_writes_of_their_own() -> None:
+    """It is known then whether its end has left, which for a small one costs more than it is worth."""
+    large = [letter(number, raw=b"Subject: large\r\n\r\n" + b"x" * 998 * 400) for number in (1, 2)]
+    writes = written(CAPABILITIES, large)
+    assert [last for _, last in writes].count(b"DATA") == 2
+    assert (b"Subject:", b"DATA") not in writes
+
+
+def test_in_lockstep_each_command_is_a_write() -> None:
+    words = [first for first, _ in written(LOCKSTEP, letters(2))]
+    assert words == [b"MAIL", b"RCPT", b"DATA", b"Subject:"] * 2

@@ -13,6 +13,8 @@ import pytest
 from flask_outbox.transports.smtp_dial import _alternating, dial
 from servers.process import free_port
 
+from .sending import on_each_loop, run
+
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
@@ -93,17 +95,19 @@ def test_giving_up_leaves_no_socket_open(silent: int) -> None:
         runner.run(main())
 
 
+@on_each_loop
 def test_it_comes_from_the_address_that_was_asked_for(port: int) -> None:
     async def main() -> Any:
         with await dial("127.0.0.1", port, "127.0.0.3") as sock:
             return sock.getsockname()[0]
 
-    assert asyncio.run(main()) == "127.0.0.3"
+    assert run(main()) == "127.0.0.3"
 
 
+@on_each_loop
 def test_a_host_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(socket.gaierror):
-        asyncio.run(dial("nobody.invalid", 25))
+        run(dial("nobody.invalid", 25))
 
 
 def test_the_families_take_turns_and_the_preferred_one_begins() -> None:

@@ -13,10 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
+from flask_outbox.telemetry.cures import cure
 from servers.process import free_port
-from servers.scripted import CAPABILITIES, DROP, HALF, HANG, Item, ScriptedServer
+from servers.scripted import CAPABILITIES, DROP, HALF, HANG, PLAIN, Item, ScriptedServer
 
-from .sending import Cleared, deliver, facts, letter, letters, only, road_to, send
+from .sending import (
+    Cleared,
+    deliver,
+    facts,
+    letter,
+    letters,
+    on_each_loop,
+    only,
+    road_to,
+    run,
+    send,
+)
 
 LOST_BEFORE = (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
 LOST_AFTER = (Kind.UNKNOWN, Scope.TRANSPORT, Phase.AFTER)
@@ -29,6 +41,7 @@ MIXED = {
 }
 
 
+@on_each_loop
 @pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("capabilities", [CAPABILITIES, ["SIZE"]], ids=["pipelining", "lockstep"])
 def test_a_connection_lost_before_the_content_is_a_failure_of_the_road(
@@ -40,12 +53,14 @@ def test_a_connection_lost_before_the_content_is_a_failure_of_the_road(
     assert len(server.sessions) == 1
 
 
+@on_each_loop
 def test_a_connection_lost_after_the_final_dot_leaves_it_unknown() -> None:
     with ScriptedServer(script={"CONTENT": DROP}) as server:
         (report,) = deliver(server.port, letter())
     assert facts(report) == LOST_AFTER
 
 
+@on_each_loop
 def test_a_connection_lost_in_the_middle_of_a_content_is_lost_before_its_end() -> None:
     large = letter(raw=b"Subject: x\r\n\r\n" + b"x" * 70 * 200_000)
     with ScriptedServer(script={"MIDDLE": DROP}) as server:
@@ -53,6 +68,7 @@ def test_a_connection_lost_in_the_middle_of_a_content_is_lost_before_its_end() -
     assert facts(report) == LOST_BEFORE
 
 
+@on_each_loop
 def test_recipients_refused_before_the_loss_stay_refused() -> None:
     to = ["a@example.net", "b@example.net"]
     with ScriptedServer(script={"RCPT": ["550 5.1.1 Nobody", DROP]}) as server:
@@ -63,6 +79,7 @@ def test_recipients_refused_before_the_loss_stay_refused() -> None:
     assert [o.kind for o in report.outcomes.values()] == [Kind.REFUSED, Kind.UNKNOWN]
 
 
+@on_each_loop
 @pytest.mark.parametrize("step", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
 def test_a_server_that_falls_silent_is_waited_for_no_longer_than_set(step: str) -> None:
     with ScriptedServer(script={step: HANG}) as server:
@@ -71,12 +88,14 @@ def test_a_server_that_falls_silent_is_waited_for_no_longer_than_set(step: str) 
     assert "no reply within 0.05 s" in only(report).text
 
 
+@on_each_loop
 def test_silence_after_the_final_dot_leaves_it_unknown() -> None:
     with ScriptedServer(script={"CONTENT": HANG}) as server:
         (report,) = deliver(server.port, letter(), timeout=0.05)
     assert facts(report) == LOST_AFTER
 
 
+@on_each_loop
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
@@ -97,6 +116,7 @@ def test_421_is_a_failure_of_the_road_and_after_the_content_still_an_answer(
     assert only(report).code == 421
 
 
+@on_each_loop
 @pytest.mark.parametrize(
     "garbage", [b"HTTP/1.1 400 Bad Request\r\n", b"x" * 100_000, b"250-x\r\n" * 10_000, b"\0\xff\n"]
 )
@@ -113,12 +133,14 @@ def test_garbage_instead_of_a_reply_is_a_failure_of_the_road(
     assert "the server sent" in only(report).text
 
 
+@on_each_loop
 def test_a_greeting_that_refuses_is_the_roads_refusal() -> None:
     with ScriptedServer(script={"GREETING": "554 5.7.1 Your address is blocked"}) as server:
         (report,) = deliver(server.port, letter())
     assert facts(report) == (Kind.REFUSED, Scope.TRANSPORT, Phase.BEFORE)
 
 
+@on_each_loop
 def test_nobody_listening_is_a_failure_of_the_road_in_plain_words() -> None:
     port = free_port()
     for host in ("127.0.0.1", "localhost"):
@@ -127,6 +149,7 @@ def test_nobody_listening_is_a_failure_of_the_road_in_plain_words() -> None:
         assert only(report).text == f"{host}:{port}: Connection refused"
 
 
+@on_each_loop
 def test_a_host_that_does_not_exist_is_a_failure_of_the_road() -> None:
     (report,) = deliver(25, letter(), host="no-such-host.invalid")
     assert facts(report) == LOST_BEFORE
@@ -136,21 +159,65 @@ def test_a_host_that_does_not_exist_is_a_failure_of_the_road() -> None:
 # -- wrong capabilities ------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_loses_what_it_said_to_take_ahead_costs_its_time() -> None:
+CURE = "set MAIL_PIPELINING=False"
+
+
+@on_each_loop
+def test_a_server_that_loses_what_it_said_to_take_ahead_costs_its_time_and_is_told_of() -> None:
     with ScriptedServer(forgetful=True) as server:
         reports = deliver(server.port, *letters(2), timeout=0.1)
         (switched_off,) = deliver(server.port, letter(), pipelining=False)
-    assert {facts(report) for report in reports} == {LOST_BEFORE}
+    for report in reports:
+        assert facts(report) == LOST_BEFORE
+        assert "no reply within 0.1 s to the rest of the commands" in only(report).text
+        assert CURE in cure(only(report))
     assert switched_off.all_accepted
     assert len(server.messages) == 1
 
 
-def test_a_server_that_hangs_up_on_what_it_said_to_take_ahead_is_a_failure_of_the_road() -> None:
+def test_what_was_lost_behind_a_content_is_sent_on_a_new_connection() -> None:
+    """The letter whose content it was is accepted; the next one waits, and no one gets it twice."""
+    with ScriptedServer(script={"CONTENT": [(PLAIN, HANG), None]}) as server:
+        reports = deliver(server.port, *letters(2), timeout=0.1)
+    assert all(report.all_accepted for report in reports)
+    assert len(server.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"RCPT": "503 5.5.1 Bad sequence of commands"},
+        {"DATA": "503 5.5.1 Bad sequence of commands"},
+        {"RCPT": "354 What follows is the content, I think"},
+    ],
+)
+def test_a_server_that_loses_the_thread_is_told_of_and_the_letter_waits(
+    script: dict[str, Item | list[Item]],
+) -> None:
+    with ScriptedServer(script=script) as server:
+        (report,) = deliver(server.port, letter())
+    assert facts(report) == LOST_BEFORE
+    assert CURE in cure(only(report))
+
+
+@on_each_loop
+def test_a_server_that_hangs_up_on_what_it_said_to_take_ahead_is_told_of_and_the_letter_waits() -> (
+    None
+):
     script = {"MAIL": ("554 5.5.0 Error: SMTP command pipelining", DROP)}
     with ScriptedServer(script=script) as server:
         (report,) = deliver(server.port, letter())
     assert only(report).code == 554
+    assert facts(report) == LOST_BEFORE
+    assert CURE in cure(only(report))
     assert server.messages == []
+
+
+def test_a_server_that_is_silent_from_the_first_command_is_not_suspected() -> None:
+    with ScriptedServer(script={"MAIL": HANG}) as server:
+        (report,) = deliver(server.port, letter(), timeout=0.1)
+    assert only(report).text == "no reply within 0.1 s"
+    assert CURE not in cure(only(report))
 
 
 def test_no_pipelining_after_tls_is_none(server_tls: ssl.SSLContext) -> None:
@@ -258,7 +325,7 @@ def test_each_letter_ends_once_and_as_the_report_says(
 
     capabilities = CAPABILITIES if pipelining else ["SIZE"]
     with ScriptedServer(capabilities, script=script) as server:
-        reports = asyncio.run(main(server.port))
+        reports = run(main(server.port))
     # The script may say 354 to nobody: what is accepted then is nobody's.
     arrived = Counter(message.content for message in server.messages if message.recipients)
     for number, (a_letter, report) in enumerate(zip(batch, reports, strict=True)):

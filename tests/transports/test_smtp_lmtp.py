@@ -68,6 +68,17 @@ def test_the_next_envelope_may_follow_the_content() -> None:
     assert protocol.verdicts == 1
 
 
+def test_no_content_follows_a_verdict() -> None:
+    """Several verdicts fit where one was heard, which must not let a content through."""
+    protocol = opened()
+    protocol.envelope(ENVELOPE)
+    hear(protocol, b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+    protocol.content(b"")
+    hear(protocol, b"250 ok\r\n250 ok\r\n")
+    with pytest.raises(RuntimeError, match="the content without the reply to DATA"):
+        protocol.content(b"")
+
+
 def test_354_for_nobody_is_an_error_because_nothing_would_follow() -> None:
     protocol = opened()
     protocol.envelope(ENVELOPE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import socket
 import ssl
 from collections.abc import Sequence
@@ -13,36 +12,12 @@ from typing import Any
 import pytest
 
 from flask_outbox.rules.outcomes import Report
+from leaping import Leaping
 from servers.scripted import CAPABILITIES, Gate, ScriptedServer
 
 from .sending import letter, letters, only, road_to, send
 
 LARGE = letter(raw=b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 1_000_000)
-
-
-class Leaping(asyncio.SelectorEventLoop):
-    """A loop whose clock leaps to the next timer as soon as it may and nothing else happens."""
-
-    def __init__(self) -> None:
-        self.may_leap = False
-        self.leapt = 0.0
-        super().__init__(_Selector(self))
-
-    def time(self) -> float:
-        return super().time() + self.leapt
-
-
-class _Selector(selectors.DefaultSelector):
-    def __init__(self, loop: Leaping) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> Any:
-        if not self._loop.may_leap or timeout is None:
-            return super().select(timeout)
-        events = super().select(0)
-        self._loop.leapt += 0 if events else timeout
-        return events
 
 
 def silenced(

@@ -142,6 +142,23 @@ def test_a_refused_sender_refuses_all_that_was_sent_ahead() -> None:
     assert protocol.envelope(ENVELOPE).startswith(b"MAIL")
 
 
+def test_in_the_place_of_commands_that_were_lost_nothing_can_be_said() -> None:
+    """A proxy that drops what it read behind MAIL: to guess which were lost could send a content to fewer people."""
+    protocol = opened("PIPELINING")
+    protocol.envelope(ENVELOPE)
+    assert hear(protocol, b"250 ok\r\n") == [("MAIL", 250)]
+    assert not any(protocol.may(command) for command in Command)
+    with pytest.raises(RuntimeError, match="the content without the reply to DATA"):
+        protocol.content(b"")
+
+
+def test_a_lost_command_shows_by_the_reply_to_data() -> None:
+    protocol = opened("PIPELINING")
+    protocol.envelope(ENVELOPE)
+    with pytest.raises(ProtocolError, match="does not fit RCPT: 354"):
+        hear(protocol, b"250 ok\r\n250 ok\r\n354 go\r\n")
+
+
 def test_a_transaction_that_came_to_nothing_is_reset_in_the_next_group() -> None:
     protocol = opened("PIPELINING")
     protocol.envelope(ENVELOPE)

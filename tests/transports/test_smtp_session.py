@@ -13,10 +13,10 @@ import trustme
 
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
 from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
-from servers.scripted import CAPABILITIES, DROP, Gate, ScriptedServer
+from servers.scripted import CAPABILITIES, DROP, HANG, Gate, Item, ScriptedServer
 
 from .examiners import external
-from .sending import deliver, facts, letter, only, road_to, send
+from .sending import deliver, facts, letter, on_each_loop, only, road_to, run, send
 
 ACCOUNTS = {"me": "sécret word"}
 LOGIN = {"username": "me", "password": "sécret word"}
@@ -45,6 +45,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 
+@on_each_loop
 def test_starttls_encrypts_before_anything_is_said(certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server) as server:
         (report,) = deliver(server.port, letter(), tls="required", tls_ca=certificates.ca)
@@ -56,6 +57,7 @@ def test_starttls_encrypts_before_anything_is_said(certificates: Certificates) -
     ]
 
 
+@on_each_loop
 def test_implicit_tls_encrypts_from_the_first_byte(certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server, implicit=True) as server:
         (report,) = deliver(server.port, letter(), tls="implicit", tls_ca=certificates.ca)
@@ -63,6 +65,7 @@ def test_implicit_tls_encrypts_from_the_first_byte(certificates: Certificates) -
     assert "STARTTLS" not in server.sessions[0].commands
 
 
+@on_each_loop
 def test_a_host_name_is_verified_too(certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server) as server:
         (report,) = deliver(
@@ -71,6 +74,7 @@ def test_a_host_name_is_verified_too(certificates: Certificates) -> None:
     assert report.all_accepted
 
 
+@on_each_loop
 @pytest.mark.parametrize("tls", ["required", "implicit"])
 def test_an_unknown_authority_is_refused_with_the_cure(
     tls: str, certificates: Certificates
@@ -84,6 +88,7 @@ def test_an_unknown_authority_is_refused_with_the_cure(
     assert not any(line.startswith("MAIL") for line in said)
 
 
+@on_each_loop
 def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
     wrong = Certificates(tmp_path, "other.example.org")
     with ScriptedServer(tls=wrong.server) as server:
@@ -91,6 +96,7 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
     assert facts(report) == (Kind.REFUSED, Scope.TRANSPORT, Phase.BEFORE)
 
 
+@on_each_loop
 def test_verification_can_be_switched_off(certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server) as server:
         (report,) = deliver(server.port, letter(), tls="required", tls_verify=False)
@@ -98,6 +104,7 @@ def test_verification_can_be_switched_off(certificates: Certificates) -> None:
     assert server.sessions[0].encrypted
 
 
+@on_each_loop
 def test_opportunistic_tls_encrypts_without_asking_who_is_there(certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server) as server:
         (report,) = deliver(server.port, letter(), tls="opportunistic")
@@ -105,6 +112,7 @@ def test_opportunistic_tls_encrypts_without_asking_who_is_there(certificates: Ce
     assert server.sessions[0].encrypted
 
 
+@on_each_loop
 @pytest.mark.parametrize("script", [{}, {"STARTTLS": "454 4.7.0 Not now"}])
 def test_opportunistic_tls_does_without(script: dict[str, str], certificates: Certificates) -> None:
     with ScriptedServer(tls=certificates.server if script else None, script=script) as server:
@@ -113,6 +121,7 @@ def test_opportunistic_tls_does_without(script: dict[str, str], certificates: Ce
     assert not server.sessions[0].encrypted
 
 
+@on_each_loop
 def test_opportunistic_tls_does_without_on_a_new_connection_where_the_handshake_fails(
     certificates: Certificates,
 ) -> None:
@@ -127,6 +136,16 @@ def test_opportunistic_tls_does_without_on_a_new_connection_where_the_handshake_
     ]
 
 
+@on_each_loop
+def test_opportunistic_tls_does_without_where_the_handshake_takes_too_long() -> None:
+    script: dict[str, Item | list[Item]] = {"STARTTLS": [("220 Go ahead", HANG), None]}
+    with ScriptedServer([*CAPABILITIES, "STARTTLS"], script=script) as server:
+        (report,) = deliver(server.port, letter(), tls="opportunistic", timeout=0.1)
+    assert report.all_accepted
+    assert len(server.sessions) == 2
+
+
+@on_each_loop
 def test_broken_tls_is_tried_once_an_hour_where_it_is_opportunistic(
     certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -143,7 +162,7 @@ def test_broken_tls_is_tried_once_an_hour_where_it_is_opportunistic(
 
     script = {"STARTTLS": ("220 Go ahead", DROP)}
     with ScriptedServer(tls=certificates.server, script=script) as server:
-        asyncio.run(main(server.port))
+        run(main(server.port))
     tried = ["STARTTLS" in session.commands for session in server.sessions]
     assert tried == [True, False, False, False, True, False, False]
     assert len(caplog.records) == 2
@@ -151,6 +170,7 @@ def test_broken_tls_is_tried_once_an_hour_where_it_is_opportunistic(
     assert "without TLS" in caplog.text
 
 
+@on_each_loop
 def test_tls_that_was_not_the_trouble_is_not_remembered_as_broken(
     certificates: Certificates,
 ) -> None:
@@ -162,10 +182,11 @@ def test_tls_that_was_not_the_trouble_is_not_remembered_as_broken(
                 assert not (await send(road, letter())).all_accepted
                 assert (await send(road, letter())).all_accepted
 
-        asyncio.run(main())
+        run(main())
     assert server.sessions[-1].encrypted
 
 
+@on_each_loop
 def test_closing_in_a_handshake_opens_no_new_connection() -> None:
     gate = Gate()
 
@@ -179,10 +200,11 @@ def test_closing_in_a_handshake_opens_no_new_connection() -> None:
 
     script = {"STARTTLS": ("220 Go ahead", gate, DROP)}
     with ScriptedServer([*CAPABILITIES, "STARTTLS"], script=script) as server:
-        assert asyncio.run(main(server)) == Report()
+        assert run(main(server)) == Report()
     assert len(server.sessions) == 1
 
 
+@on_each_loop
 def test_required_tls_does_not_do_without() -> None:
     with ScriptedServer() as server:
         (report,) = deliver(server.port, letter(), tls="required")
@@ -191,6 +213,7 @@ def test_required_tls_does_not_do_without() -> None:
     assert server.messages == []
 
 
+@on_each_loop
 def test_required_tls_waits_where_the_server_cannot_now(certificates: Certificates) -> None:
     script = {"STARTTLS": "454 4.7.0 Not now"}
     with ScriptedServer(tls=certificates.server, script=script) as server:
@@ -198,6 +221,7 @@ def test_required_tls_waits_where_the_server_cannot_now(certificates: Certificat
     assert facts(report) == (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
 
 
+@on_each_loop
 def test_what_is_injected_behind_starttls_ends_the_connection(certificates: Certificates) -> None:
     script = {"STARTTLS": b"220 Go ahead\r\n250 Injected\r\n"}
     with ScriptedServer(tls=certificates.server, script=script) as server:
@@ -206,6 +230,7 @@ def test_what_is_injected_behind_starttls_ends_the_connection(certificates: Cert
     assert "in the clear after STARTTLS" in only(report).text
 
 
+@on_each_loop
 def test_what_was_announced_in_the_clear_is_forgotten(certificates: Certificates) -> None:
     clear = "250-scripted.example\n250-STARTTLS\n250-AUTH PLAIN\n250 PIPELINING"
     script = {"EHLO": [clear, "250 scripted.example"]}
@@ -214,6 +239,7 @@ def test_what_was_announced_in_the_clear_is_forgotten(certificates: Certificates
     assert "offers no AUTH" in only(report).text
 
 
+@on_each_loop
 def test_a_handshake_that_fails_is_a_failure_of_the_road() -> None:
     with ScriptedServer() as server:
         (report,) = deliver(server.port, letter(), tls="implicit")
@@ -221,6 +247,7 @@ def test_a_handshake_that_fails_is_a_failure_of_the_road() -> None:
     assert "TLS failed" in only(report).text
 
 
+@on_each_loop
 def test_a_server_that_hangs_up_in_the_handshake_is_a_failure_of_the_road(
     certificates: Certificates,
 ) -> None:
@@ -230,6 +257,7 @@ def test_a_server_that_hangs_up_in_the_handshake_is_a_failure_of_the_road(
     assert facts(report) == (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
 
 
+@on_each_loop
 def test_a_client_certificate_is_shown(certificates: Certificates) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority = trustme.CA()
@@ -246,6 +274,7 @@ def test_a_client_certificate_is_shown(certificates: Certificates) -> None:
     assert shown.all_accepted
 
 
+@on_each_loop
 def test_who_shows_a_certificate_needs_no_password(certificates: Certificates) -> None:
     examiners = {"EXTERNAL": external("client.example.org")}
     with ScriptedServer(tls=certificates.server, examiners=examiners) as server:
@@ -261,6 +290,7 @@ def test_who_shows_a_certificate_needs_no_password(certificates: Certificates) -
     assert "AUTH EXTERNAL =" in server.sessions[0].commands
 
 
+@on_each_loop
 def test_a_large_content_goes_through_tls(certificates: Certificates) -> None:
     raw = b"Subject: x\r\n\r\n" + b"x" * 70 * 40_000 + b"\r\n"
     with ScriptedServer(tls=certificates.server) as server:
@@ -272,6 +302,7 @@ def test_a_large_content_goes_through_tls(certificates: Certificates) -> None:
 # -- from where --------------------------------------------------------------------------------------------------------
 
 
+@on_each_loop
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.1 is alone")
 def test_connections_come_from_the_address_that_is_set() -> None:
     peers = []
@@ -286,7 +317,7 @@ def test_connections_come_from_the_address_that_is_set() -> None:
         async with server, road_to(port, source_address="127.0.0.2") as road:
             await send(road, letter())
 
-    asyncio.run(main())
+    run(main())
     assert peers == ["127.0.0.2"]
 
 
@@ -363,5 +394,5 @@ def test_the_account_is_at_fault_for_every_letter_that_waits() -> None:
             return await asyncio.gather(*(send(road, letter(n)) for n in range(6)))
 
     with ScriptedServer(accounts=ACCOUNTS) as server:
-        reports = asyncio.run(main(server.port))
+        reports = run(main(server.port))
     assert {only(report).scope for report in reports} == {Scope.ACCOUNT}

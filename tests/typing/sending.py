@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 from flask import Flask
+from quart import Quart
 
 from flask_outbox import (
     Attachment,
@@ -22,6 +23,7 @@ app = Flask(__name__)
 mail = Mail(app)
 later = Mail()
 later.init_app(app)
+later.init_app(Quart(__name__))
 
 message = Message(
     "Welcome",

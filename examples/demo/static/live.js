@@ -74,7 +74,8 @@
     const data = new FormData(form);
     if (button && button.name) data.append(button.name, button.value);
     try {
-      await fetch(form.action, { method: "POST", body: new URLSearchParams(data), redirect: "manual" });
+      const action = button?.getAttribute("formaction") || form.action;
+      await fetch(action, { method: "POST", body: new URLSearchParams(data), redirect: "manual" });
     } finally {
       refresh();
     }
@@ -82,6 +83,7 @@
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
+    if (event.submitter?.ariaDisabled === "true") return event.preventDefault();
     if ("quiet" in form.dataset) {
       event.preventDefault();
       submitQuietly(form, event.submitter);

@@ -2,7 +2,8 @@
 
 How many there may be is bounded, and decided in the caller's thread. Everything else happens on the loop:
 
-1. A letter waits until it is due, and then for room on its transport; of two that wait, the more urgent goes first.
+1. A letter waits until it is due, and then for room on its transport; of two that wait, the more urgent goes first,
+   and some of the room is kept for urgent ones.
 2. What is deferred is tried again by the policy, until its lifetime is over: memory is no place to stay for days.
 3. Where an account is at fault, its transport rests for one of the policy's delays, longer each time, and then only
    one letter tries it. Nobody can resume it by hand.
@@ -31,6 +32,7 @@ from ..rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from ..rules.retry import AT_MOST_ONCE, Plan, RetryPolicy, Standing, decide
 from ..rules.states import RecipientState, State
 from .carriage import URGENT
+from .native import FOREVER
 from .settings import BacklogSettings
 from .space import Space, Waiting
 from .telling import Told
@@ -117,6 +119,7 @@ class Backlog:
         self._kept: dict[Kept, None] = {}
         self._ready: defaultdict[str, list[tuple[int, int, Kept]]] = defaultdict(list)
         self._carrying: Counter[str] = Counter()
+        self._bulk: Counter[str] = Counter()  # those of them that are not urgent
         self._tasks: set[asyncio.Task[None]] = set()
         self._faults: Counter[str] = Counter()
         self._resting: set[str] = set()
@@ -152,7 +155,7 @@ class Backlog:
         """Send what can be sent within that time, and account for the rest; not on the loop."""
         if not len(self.space):
             return
-        left = self._process.spawn(self._drain(timeout)).result()
+        left = self._process.spawn(self._drain(timeout)).result(FOREVER)
         if left and self._store is not None:
             left = self._save(left)
         if left:
@@ -214,9 +217,7 @@ class Backlog:
 
     def _feed(self, transport: str) -> None:
         """Hand the transport what it can take."""
-        while (ready := self._ready.get(transport)) and (
-            self._carrying[transport] < self._room(transport)
-        ):
+        while (ready := self._ready.get(transport)) and self._has_room(transport, ready[0][2]):
             one = heappop(ready)[2]
             if not ready:
                 del self._ready[transport]
@@ -224,14 +225,20 @@ class Backlog:
                 self._settle(one, Report())
                 continue
             self._carrying[transport] += 1
+            self._bulk[transport] += not one.urgent
             task = asyncio.get_running_loop().create_task(self._carry(one))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
-    def _room(self, transport: str) -> int:
+    def _has_room(self, transport: str, one: Kept) -> bool:
+        """Whether the transport can take that letter; some of its room is kept for urgent ones."""
         if transport in self._resting:
-            return 0
-        return 1 if self._faults[transport] else self._courier.concurrency(transport)
+            return False
+        if self._faults[transport]:
+            return not self._carrying[transport]
+        most = self._courier.concurrency(transport)
+        others = most - self._courier.kept(transport)
+        return self._carrying[transport] < most and (one.urgent or self._bulk[transport] < others)
 
     async def _carry(self, one: Kept) -> None:
         terms = one.terms
@@ -240,6 +247,8 @@ class Backlog:
         finally:
             self._carrying.subtract((terms.transport,))
             self._carrying = +self._carrying
+            self._bulk[terms.transport] -= not one.urgent
+            self._bulk = +self._bulk
         one.leaving = False
         self._settle(one, report)
         self._feed(terms.transport)

@@ -26,6 +26,22 @@ def boot_clock() -> float:
     return time.monotonic()
 
 
+class WallClock:
+    """Notices that the clock was set, by which leases and due times are kept."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - boot_clock()
+
+    def moved(self) -> float:
+        """By how many seconds since it was asked last; 0 where that is nothing to speak of."""
+        offset = time.time() - boot_clock()
+        moved = offset - self._offset
+        if abs(moved) < 1.0:
+            return 0.0
+        self._offset = offset
+        return moved
+
+
 class Carriage:
     """One claim on its way.
 

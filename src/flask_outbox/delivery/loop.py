@@ -20,6 +20,8 @@ from contextvars import Context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from .native import native, start_thread
+
 try:
     import uvloop  # type: ignore[import-not-found,unused-ignore]  # optional
 except ImportError:
@@ -52,9 +54,8 @@ class ThreadQueue:
     """
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._jobs: queue.SimpleQueue[_Job | None] = native("queue", "SimpleQueue")()
+        self._join = start_thread(self._work, name)
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
         """Queue a call; its result or exception comes with the future."""
@@ -69,7 +70,7 @@ class ThreadQueue:
     def stop(self) -> None:
         """Let the thread end once it has done what is queued, and wait for that."""
         self._jobs.put(None)
-        self._thread.join()
+        self._join()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -83,29 +84,40 @@ class ThreadQueue:
             del job, future, function, args
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose name look-ups have a thread of their own, started with it."""
+class _Looking:
+    """An event loop's name look-ups, which have a thread of their own, started with it.
 
-    def __init__(self) -> None:
-        super().__init__()
+    uvloop's as well: libuv's own threads crash a process that was forked while they were there, at its end.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
         self._resolver = ThreadQueue("flask-outbox-dns")
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
         """As :meth:`asyncio.loop.getaddrinfo`."""
-        return await self._resolver.run(lambda: socket.getaddrinfo(host, port, **hints))
+        look_up = native("socket", "getaddrinfo")
+        return await self._resolver.run(lambda: look_up(host, port, **hints))
 
     def close(self) -> None:
         """As :meth:`asyncio.loop.close`; a look-up under way is not waited for."""
         self._resolver._jobs.put(None)
-        super().close()
+        super().close()  # type: ignore[misc]  # the loop's
+
+
+class Loop(_Looking, asyncio.SelectorEventLoop):
+    """Python's event loop."""
+
+    def __init__(self) -> None:
+        super().__init__(native("selectors", "DefaultSelector")())
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop: uvloop's where that is installed, as it takes less of the CPU; it looks names up by itself."""
+    """An event loop: uvloop's where that is installed, as it takes less of the CPU."""
     # Where gevent or eventlet have patched the sockets, only a loop of Python's keeps to that.
     if uvloop is None or socket.socket.__module__ != "socket":
         return Loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = type("UvLoop", (_Looking, uvloop.Loop), {})()
     return loop
 
 
@@ -119,7 +131,7 @@ class LoopThread:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._join: Callable[[], object] = lambda: None
 
     @property
     def running(self) -> bool:
@@ -141,21 +153,17 @@ class LoopThread:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = new_loop()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._loop,), name="flask-outbox-loop", daemon=True
-            )
-            self._thread.start()
+            self._loop = loop = new_loop()
+            self._join = start_thread(lambda: self._run(loop), "flask-outbox-loop")
         return self._loop
 
     def stop(self) -> None:
         """End the loop; what still runs on it is cancelled."""
         with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
+            loop, self._loop = self._loop, None
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            self._join()
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -19,10 +20,12 @@ from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+from ..errors import OutboxError
 from ..mail.letter import Letter
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from .courier import Courier, Unconditional
 from .loop import LoopThread, ThreadQueue
+from .native import FOREVER
 from .threads import ThreadSends
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ class Process:
     def carry(self, letter: Letter, to: tuple[str, ...], transport: str, url: str = "") -> Report:
         """Send now and wait for the answer; called from any thread but the loop's."""
         try:
-            return self.spawn(self.carry_async(letter, to, transport, url)).result()
+            return self.spawn(self.carry_async(letter, to, transport, url)).result(FOREVER)
         except CancelledError:
             text = "the process ended its mail before the server answered"
             return Report.of(to, Outcome(Kind.UNKNOWN, Scope.TRANSPORT, text=text))
@@ -191,11 +194,21 @@ class Process:
         self._tell(lambda worker: worker.stop())
         if not _done(working, 2 * self._drain_timeout + _GRACE):
             logger.error("the worker thread did not end; its leases run out by themselves")
-        if not self.serves and self._left is not None and (left := self._left()):
+        if not self.serves and self._left is not None:
+            self._say_what_is_left(self._left)
+
+    @staticmethod
+    def _say_what_is_left(left: Callable[[], int]) -> None:
+        try:
+            count = left()
+        except OutboxError as error:
+            logger.error("nobody can say what is left in the outbox: %s", error)
+            return
+        if count:
             logger.warning(
                 "%d letter(s) are left in the outbox; 'flask mail worker' or the next process of the"
                 " application sends them",
-                left,
+                count,
             )
 
     def _tell(self, action: Callable[[Worker], None]) -> None:
@@ -218,6 +231,10 @@ class Process:
         if not self._exit_registered:
             self._exit_registered = True
             atexit.register(self.close)
+            util = sys.modules.get("multiprocessing.util")
+            if util is not None and sys.modules["multiprocessing.process"].parent_process():
+                # A forked child of multiprocessing leaves without calling what atexit has.
+                util.Finalize(None, self.close, exitpriority=0)
 
 
 def _done(working: Future[None], timeout: float) -> bool:

@@ -35,6 +35,11 @@ class ThreadSends:
     def __init__(self) -> None:
         self._begun: set[ThreadSend] = set()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there are any."""
+        return bool(self._begun)
+
     def begin(self, request: object | None, *, elsewhere: bool = False) -> ThreadSend:
         """A send begins; it is handed to :meth:`end`, whatever happens.
 
@@ -51,7 +56,7 @@ class ThreadSends:
         self._begun.discard(send)
         send.done.release()
 
-    def wait(self, request: object) -> None:
+    def wait(self, request: object | None) -> None:
         """Return when the sends of other threads that this request or none began have ended, or patience has."""
         if not self._begun:
             return

@@ -26,7 +26,7 @@ from ..ledger.file import DrainerLock
 from ..ledger.store import Claim, Finished, Store
 from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
-from .carriage import Carriage, boot_clock
+from .carriage import Carriage, WallClock, boot_clock
 from .claiming import Claimer
 from .courier import Courier, Watcher
 from .hand import Hand, Room, Share
@@ -82,6 +82,7 @@ class Worker:
         self._sql = ThreadQueue("flask-outbox-sql")
         self._recorder = Recorder(store, self._sql, watchers, context)
         self._pace = Pace(settings.rate, time.monotonic())
+        self._clock = WallClock()
         self._wake = asyncio.Event()
         self._claimer = Claimer(store, settings.lease, self._recorder.tell)
         self._hand = Hand(courier.concurrency, courier.kept, time.monotonic)
@@ -93,14 +94,16 @@ class Worker:
         self._full = False
         self._going = True
         #: Whether it is the drainer at this moment, and not about to hand over.
-        self._draining = False
+        self.draining = False
         self._once = False
         self._patience = 0.0
-        self._complaint = ""
+        self._said = ""
         #: When it last looked around, by ``time.monotonic``: a watchdog reads it from another thread.
         self.last_tick = time.monotonic()
         #: Whether it was ever the drainer.
         self.drained = False
+        #: Set when it begins to drain or to stand by, meets trouble, or is told to stop; cleared by who looks.
+        self.changed = asyncio.Event()
 
     # -- told from outside; from another thread by ``loop.call_soon_threadsafe`` ------------------------------
 
@@ -108,6 +111,7 @@ class Worker:
         """Claim no more, finish what is being sent, give the rest back."""
         self._going = False
         self._wake.set()
+        self.changed.set()
 
     def finish(self, patience: float = 0.0) -> None:
         """Drain what is due, then stop.
@@ -117,6 +121,11 @@ class Worker:
         self._once = True
         self._patience = time.monotonic() + patience
         self._wake.set()
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to stop."""
+        return not self._going
 
     # -- the life of a worker ----------------------------------------------------------------------------------
 
@@ -152,15 +161,19 @@ class Worker:
             # First the file: the lock lies beside it.
             await self._sql.run(self._store.check_schema)
             if self._lock is not None and not self._lock.acquire():
+                self._say_once(logging.INFO, "another worker drains the outbox; this one stands by")
                 return False
             await self._sql.run(self._begin)
         except OutboxError as error:
-            self._complain("the worker cannot use the outbox and tries again: %s", error)
+            self._say_once(
+                logging.ERROR, f"the worker cannot use the outbox and tries again: {error}"
+            )
             self._release_lock()
             return False
         if self._bell is not None:
             self._bell.listen(asyncio.get_running_loop(), self._wake.set)
-        self.drained, self._draining, self._complaint = True, True, ""
+        self.drained, self.draining, self._said = True, True, ""
+        self.changed.set()
         if not self._courier.transports:
             logger.error(
                 "no mail server is configured, the mail waits: set MAIL_URL or MAIL_SERVER"
@@ -168,11 +181,12 @@ class Worker:
         logger.info("this worker is the drainer of the outbox now")
         return True
 
-    def _complain(self, text: str, error: OutboxError) -> None:
-        """Say it once, not at every try."""
-        if str(error) != self._complaint:
-            self._complaint = str(error)
-            logger.error(text, error)
+    def _say_once(self, level: int, text: str) -> None:
+        """Log it, but not at every try."""
+        if text != self._said:
+            self._said = text
+            self.changed.set()
+            logger.log(level, text)
 
     def _begin(self) -> None:
         self._store.register_worker(time.time())
@@ -182,12 +196,13 @@ class Worker:
         else:
             self._store.rescue_dead(time.time())
         self._store.batches.tidy(time.time(), groups=400)
+        self._store.bring_forward(time.time())
         # Paused for a fault of their accounts: whoever starts a worker may have mended it.
         self._store.resume_all(by="worker")
 
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
-        self._draining = False
+        self.draining = False
         self._hand.start_nothing()
         if self._bell is not None:
             self._bell.deafen(asyncio.get_running_loop())
@@ -227,9 +242,9 @@ class Worker:
                 if self._lock is not None and self._lock.wanted():
                     return
                 found = await self._claim_round()
-                self._complaint = ""
+                self._said = ""
             except OutboxError as error:
-                self._complain("the worker cannot claim and tries again: %s", error)
+                self._say_once(logging.ERROR, f"the worker cannot claim and tries again: {error}")
                 found = _Round(wait=self._settings.poll)
             if found.claimed:
                 continue
@@ -240,6 +255,8 @@ class Worker:
 
     async def _claim_round(self) -> _Round:
         """Claim what there is room for."""
+        if moved := self._clock.moved():
+            await self._clock_was_set(moved)
         allowance = self._pace.allowance(time.monotonic())
         if allowance < 1:
             return _Round(wait=self._pace.wait())
@@ -298,7 +315,7 @@ class Worker:
 
     def _starting(self) -> bool:
         """Whether letters are still started."""
-        return self._going and self._draining
+        return self._going and self.draining
 
     def _feed(self, transport: str) -> None:
         """Hand the transport what it can take."""
@@ -366,18 +383,32 @@ class Worker:
         """Extend the leases in hand, for ever; what cannot be extended runs out and no content leaves for it."""
         while True:
             await asyncio.sleep(self._settings.heartbeat)
-            carriages = self._hand.carriages
-            deadline = boot_clock() + self._settings.lease
             try:
-                ours = await self._sql.run(self._extend, self._hand.claims)
+                await self._renew()
             except OutboxError as error:
                 logger.error("the worker cannot extend its leases: %s", error)
-                continue
-            for delivery_id, carriage in carriages.items():
-                if delivery_id in ours:
-                    carriage.deadline = deadline
-                else:
-                    carriage.lose()
+
+    async def _renew(self) -> None:
+        """:raises OutboxError: the leases could not be extended."""
+        carriages = self._hand.carriages
+        deadline = boot_clock() + self._settings.lease
+        ours = await self._sql.run(self._extend, self._hand.claims)
+        for delivery_id, carriage in carriages.items():
+            if delivery_id in ours:
+                carriage.deadline = deadline
+            else:
+                carriage.lose()
+
+    async def _clock_was_set(self, seconds: float) -> None:
+        """Leases end by a clock that was set: what is in hand must not look as if they were over."""
+        way = "forward" if seconds > 0 else "back"
+        logger.warning(
+            "the clock was set %s by %.0f s: retries and what was to be sent later move with it",
+            way,
+            abs(seconds),
+        )
+        await self._renew()
+        await self._sql.run(self._store.bring_forward, time.time())
 
     def _extend(self, claims: Sequence[Claim]) -> set[int]:
         now = time.time()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from ..delivery.loop import following
+from ..delivery.native import FOREVER
 from ..delivery.process import Process
 from ..errors import DeliveryError, MessageError
 from ..mail.letter import Letter, Terms
@@ -42,7 +43,7 @@ class BackgroundEngine(Engine):
         taken = self._put(batch)
         if isinstance(taken, Engine):
             return taken.submit(batch)
-        taken.result()
+        taken.result(FOREVER)
         return _receipts(batch)
 
     def begin(self, batch: _Batch) -> Future[list[Receipt]]:

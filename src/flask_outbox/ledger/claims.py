@@ -263,7 +263,7 @@ def _with_letters(line: Line, sql: Statements, found: Sequence[Any]) -> Iterator
     for row in sql.recipients_of(line, rows=asked):
         recipients[row.letter_id, row.part].append(row)
     contents = {row.id: row.content for row in sql.contents_of(line, rows=asked)}
-    blobs = {row.digest: row.data for row in sql.blobs_of(line, rows=asked)}
+    blobs = {row.digest: bytes(row.data) for row in sql.blobs_of(line, rows=asked)}
     for row in found:
         to = sorted(recipients[row.letter_id, row.part], key=lambda one: one.position)
         yield _Taken(
@@ -276,7 +276,7 @@ def _with_letters(line: Line, sql: Statements, found: Sequence[Any]) -> Iterator
 
 def _read(letter_id: str, content: bytes | None, blobs: Mapping[str, bytes]) -> Letter | None:
     try:
-        return None if content is None else Letter.from_json(content.decode(), blobs)
+        return None if content is None else Letter.from_json(bytes(content).decode(), blobs)
     except UNREADABLE:
         # One that cannot be read must not keep back the others of its claim: it waits for a person.
         logger.exception("letter %s cannot be read, it is held", letter_id)

@@ -12,7 +12,6 @@ import atexit
 import os
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,33 +21,19 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
-    create_engine,
-    event,
     insert,
     inspect,
     make_url,
     select,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from ..errors import ConfigurationError, OutboxError, OutboxFileError, SchemaError
 from . import tables
 from .driver import Direct
 from .file import FileLock, prepare
-
-#: Seconds that a writer waits for the lock of a SQLite file.
-BUSY = 10
-
-#: Bytes that the write-ahead log is cut back to once it has been merged.
-_LOG = 16 * 2**20
-
-#: UPDATE … FROM came with this version.
-_OLDEST_SQLITE = (3, 33)
-
-#: The execution option of a connection that will only read.
-_READING = "outbox_reading"
+from .opened import BUSY, Opened, is_sqlite
 
 _WRITABLE = "Let the process's user read and write the file and its folder."
 
@@ -65,29 +50,6 @@ _CURES = {
 }
 
 
-class _Engines:
-    """What one process has opened."""
-
-    def __init__(self, url: URL) -> None:
-        self.durable = _engine(url, "FULL")
-        self.relaxed = _engine(url, "NORMAL") if _is_sqlite(url) else self.durable
-        self.reading = self.relaxed.execution_options(**{_READING: True})
-        #: Connections to the file with nothing left to undo: the pool's own care costs a send a twentieth of its time.
-        self.kept: dict[Engine, deque[PoolProxiedConnection]] = {
-            self.durable: deque(),
-            self.relaxed: deque(),
-        }
-        #: Which file it is, whatever lies under its name later.
-        self.file: tuple[int, int] | None = None
-
-    def dispose(self) -> None:
-        for kept in self.kept.values():
-            while kept:
-                kept.pop().close()
-        self.durable.dispose()
-        self.relaxed.dispose()
-
-
 class Database:
     """The database that an outbox lives in. Making one opens nothing.
 
@@ -100,7 +62,7 @@ class Database:
         self._error = _driver_error(self._url)
         #: The SQLite file, or None for a server database.
         self.path: Path | None = None
-        if _is_sqlite(self._url):
+        if is_sqlite(self._url):
             self.path = Path(self._url.database or "").absolute()
             self._url = self._url.set(database=str(self.path))
         #: Closes what is open when this object is collected, as the applications of tests are.
@@ -116,9 +78,23 @@ class Database:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._engines: _Engines | None = None
+        #: Whether this process was forked from one that had the file open.
+        self._torn = False
+        self._engines: Opened | None = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._engines = None
         if self._closing is not None:
             self._closing.detach()
+
+    def _tear(self) -> None:
+        """Leave to the parent what a fork has inherited."""
+        engines = self._engines
+        self._forget()
+        if engines is not None:
+            _inherited.append(engines)
+            self._torn = self.path is not None
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
@@ -127,10 +103,12 @@ class Database:
         :param durable: whether it must survive a power cut.
         :raises OutboxError: the database refused.
         """
-        with self._explained():
-            engines = self._ready()
-            with (engines.durable if durable else engines.relaxed).begin() as connection:
-                yield connection
+        with (
+            self._explained(),
+            self._using() as engines,
+            (engines.durable if durable else engines.relaxed).begin() as connection,
+        ):
+            yield connection
 
     @contextmanager
     def direct(self, *, durable: bool = False) -> Iterator[Direct]:
@@ -138,8 +116,7 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained():
-            engines = self._ready()
+        with self._explained(), self._using() as engines:
             engine = engines.durable if durable else engines.relaxed
             kept = engines.kept[engine]
             try:
@@ -166,8 +143,8 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained():
-            engine = self._ready().relaxed
+        with self._explained(), self._using() as engines:
+            engine = engines.relaxed
             with closing(engine.raw_connection()) as connection:
                 yield Direct(connection, engine.dialect)
 
@@ -177,7 +154,7 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained(), self._ready().reading.connect() as connection:
+        with self._explained(), self._using() as engines, engines.reading.connect() as connection:
             yield connection
 
     def dispose(self) -> None:
@@ -195,7 +172,7 @@ class Database:
         :raises SchemaError: they are there in another version.
         """
         if self.path is None:
-            engines = _Engines(self._url)
+            engines = Opened(self._url)
             with self._explained():
                 _make_tables(engines.durable)
             engines.dispose()
@@ -209,7 +186,17 @@ class Database:
         with self._explained():
             self._ready()
 
-    def _ready(self) -> _Engines:
+    @contextmanager
+    def _using(self) -> Iterator[Opened]:
+        while (use := (engines := self._ready()).begin()) is None:
+            with self._lock:  # until this process has forked
+                continue
+        try:
+            yield engines
+        finally:
+            engines.end(use)
+
+    def _ready(self) -> Opened:
         engines = self._engines
         if engines is None:
             with self._lock:
@@ -221,10 +208,15 @@ class Database:
             )
         return engines
 
-    def _open(self) -> _Engines:
+    def _open(self) -> Opened:
+        if self._torn:
+            raise OutboxFileError(
+                f"The outbox {self.path} was open when this process was forked, and cannot be used here: let the parent"
+                " send nothing before it forks, or start this process by 'spawn'."
+            )
         if self.path is not None:
             prepare(self.path)
-        engines = _Engines(self._url)
+        engines = Opened(self._url)
         try:
             if self.path is not None:
                 self._make_file(engines, self.path)
@@ -238,13 +230,14 @@ class Database:
         return engines
 
     @staticmethod
-    def _make_file(engines: _Engines, path: Path) -> None:
+    def _make_file(engines: Opened, path: Path) -> None:
         lock = FileLock(path.with_name(f"{path.name}-init.lock"))
         lock.acquire(blocking=True)
         try:
             # Switching to the log needs the file alone, and does not wait for it.
             with closing(engines.durable.raw_connection()) as connection:
                 cursor = connection.cursor()
+                _refuse_foreign(cursor, path)
                 cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 cursor.execute("PRAGMA journal_mode = WAL")
                 cursor.close()
@@ -271,7 +264,7 @@ def _checked(url: str) -> URL:
         ) from error
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigurationError("'MAIL_OUTBOX_URL' must name a SQLite or PostgreSQL database.")
-    if _is_sqlite(parsed) and (parsed.database or ":").startswith((":", "file:")):
+    if is_sqlite(parsed) and (parsed.database or ":").startswith((":", "file:")):
         raise ConfigurationError(
             "'MAIL_OUTBOX_URL' must name a file: an outbox in memory keeps nothing."
         )
@@ -298,51 +291,16 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return found and (found.st_dev, found.st_ino)
 
 
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
-
-
 def _explain(error: BaseException, path: Path | None) -> OutboxError:
     cure = _CURES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if path is None or cure is None:
-        return OutboxError(f"The outbox's database refused: {error}")
+        # PostgreSQL's details quote what was to be stored.
+        said = getattr(getattr(error, "diag", None), "message_primary", None) or error
+        return OutboxError(f"The outbox's database refused: {said}")
     return OutboxFileError(f"The outbox {path} cannot be used: {error}. {cure}")
 
 
 # -- making ----------------------------------------------------------------------------------------------------
-
-
-def _engine(url: URL, synchronous: str) -> Engine:
-    if not _is_sqlite(url):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise OutboxError(
-            f"The outbox needs SQLite 3.33 or newer, this Python has {sqlite3.sqlite_version}: let MAIL_OUTBOX_URL"
-            " name a PostgreSQL database."
-        )
-    # However many threads send at once, each gets its connection: they wait for the file's lock, not for the pool.
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        poolclass=QueuePool,
-        max_overflow=-1,
-        connect_args={"isolation_level": None, "timeout": BUSY, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: DBAPIConnection, record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA synchronous = {synchronous}")
-        cursor.execute(f"PRAGMA journal_size_limit = {_LOG}")
-        cursor.close()
-
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(_READING)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _make_tables(engine: Engine) -> None:
@@ -352,6 +310,17 @@ def _make_tables(engine: Engine) -> None:
                 tables.prepare_for("postgresql")
             tables.metadata.create_all(connection)
             connection.execute(insert(tables.schema).values(version=tables.VERSION))
+
+
+def _refuse_foreign(cursor: DBAPICursor, path: Path) -> None:
+    """:raises OutboxFileError: it holds the tables of another application, to whose file nothing must be done."""
+    cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    found = [str(name) for (name,) in cursor.fetchall()]
+    if found and tables.schema.name not in found:
+        raise OutboxFileError(
+            f"The outbox {path} is the database of another application, with the table {found[0]!r}: let"
+            " MAIL_OUTBOX_URL name a file of its own."
+        )
 
 
 def _version(connection: Connection) -> int | None:
@@ -383,16 +352,48 @@ def _close_all() -> None:
         database.dispose()
 
 
-#: What a parent had opened. Its connections must be neither used nor closed in the child: SQLite would then merge
-#: or delete the log under its parent's feet. Kept, so that the garbage collector does not close them either.
-_inherited: list[object] = []
+def _before_fork() -> None:
+    """Close everything, as SQLite keeps its locks by process *and* in memory.
 
-
-def _put_aside() -> None:
+    In a child that has inherited an open file its own connections would believe in locks that only the parent holds:
+    what they commit is lost when the parent closes the file, or they wait for a lock that nobody releases.
+    """
+    _forking.acquire()
     for database in list(_databases):
-        _inherited.append(database._engines)
-        database._forget()
+        database._lock.acquire()
+        _stopped.append(database._lock)
+        engines = database._engines
+        if engines is not None and engines.leave(BUSY):
+            database._let_go()
 
+
+def _after_in_parent() -> None:
+    while _stopped:
+        _stopped.pop().release()
+    _forking.release()
+
+
+def _after_in_child() -> None:
+    global _forking
+    _forking = threading.Lock()
+    _stopped.clear()
+    for database in list(_databases):
+        database._tear()
+
+
+#: Held while this process forks.
+_forking = threading.Lock()
+
+#: The locks of what may not be opened meanwhile.
+_stopped: list[threading.Lock] = []
+
+#: What was in use at a fork, or when a program forked without asking Python first. It can be neither used nor closed
+#: in the child, and must not be collected there.
+_inherited: list[Opened] = []
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_put_aside)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_in_parent,
+        after_in_child=_after_in_child,
+    )

@@ -156,6 +156,17 @@ class Status:
         return self.oldest_due is not None and now - self.oldest_due >= seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a monitor asks every few seconds: it costs the same however much is in the outbox.
+
+    :param oldest_due: as in :class:`Status`; so is ``paused``.
+    """
+
+    oldest_due: float | None
+    paused: Mapping[str, str]
+
+
 class Reports:
     """Reads the outbox of a store."""
 
@@ -218,9 +229,9 @@ class Reports:
         with self._database.snapshot() as connection:
             sql = statements_for(connection.dialect)
             kept = [row.content for row in sql.contents_of(connection, rows=asked) if row.content]
-            blobs = {row.digest: row.data for row in sql.blobs_of(connection, rows=asked)}
+            blobs = {row.digest: bytes(row.data) for row in sql.blobs_of(connection, rows=asked)}
         try:
-            return Letter.from_json(kept[0].decode(), blobs) if kept else None
+            return Letter.from_json(bytes(kept[0]).decode(), blobs) if kept else None
         except UNREADABLE as error:
             raise OutboxError(f"The letter {letter_id} cannot be read: {error}") from error
 
@@ -231,11 +242,17 @@ class Reports:
             lanes = self._lanes(connection, now)
             return Status(
                 _counts(connection, asked, now),
-                min((lane.due for lane in lanes if lane.due <= now), default=None),
+                _oldest_due(lanes, now),
                 tuple(self._lane(connection, lane) for lane in lanes),
-                {row.lane: row.reason for row in connection.execute(queries.pauses(), asked)},
+                _paused(connection, asked),
                 tuple(_worker(row) for row in connection.execute(queries.workers(), asked)),
             )
+
+    def brief(self, now: float) -> Brief:
+        """What of the status is told at once."""
+        with self._database.snapshot() as connection:
+            lanes = self._lanes(connection, now)
+            return Brief(_oldest_due(lanes, now), _paused(connection, {"env": self._env}))
 
     def left(self) -> int:
         """How many messages are still to be sent, but for those that were not yet due for a first try."""
@@ -258,6 +275,14 @@ class Reports:
         which = {"env": self._env, "lane": lane.lane, "priority": lane.priority}
         counted = connection.execute(queries.waiting_count(), {**which, "until": millis(until)})
         return int(counted.scalar_one())
+
+
+def _oldest_due(lanes: Sequence[Lane], now: float) -> float | None:
+    return min((lane.due for lane in lanes if lane.due <= now), default=None)
+
+
+def _paused(connection: Connection, asked: Mapping[str, object]) -> dict[str, str]:
+    return {row.lane: row.reason for row in connection.execute(queries.pauses(), asked)}
 
 
 def _any(connection: Connection, query: Executable, asked: Mapping[str, object]) -> bool:

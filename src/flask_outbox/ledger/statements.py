@@ -36,6 +36,7 @@ from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 
 from ..rules.states import LIVE, RecipientState, State
 from .batch_statements import BatchStatements
+from .clock_statements import ClockStatements
 from .driver import Compiled, Types, compiled, parameters
 from .purge import Purges
 from .tables import (
@@ -369,7 +370,9 @@ class _Hands(Compiled):
         )
 
 
-class Statements(_Sends, _Claims, _Results, _Workers, _Hands, Purges, BatchStatements):
+class Statements(
+    _Sends, _Claims, _Results, _Workers, _Hands, Purges, BatchStatements, ClockStatements
+):
     """All of them."""
 
 

@@ -18,6 +18,7 @@ from ..mail.letter import Letter, Terms
 from . import claims, purge, results, sends
 from .batches import Batches
 from .claims import Claim, Ended, Lane, Lease
+from .clock_statements import SLACK
 from .driver import Statement
 from .engine import Database
 from .file import ephemeral
@@ -240,6 +241,19 @@ class Store:
             freed = sql.rescue(line, rows=dead, now=millis(now)).rowcount
             sql.remove_workers(line, rows=dead)
             return freed
+
+    def bring_forward(self, now: float) -> int:
+        """Make due what was stored by a clock that has been set back since, but for what was to be sent later.
+
+        :returns: how many deliveries.
+        """
+        asked = {"env": self.env, "now": millis(now), "ahead": millis(now + SLACK)}
+        with self.database.direct() as line:
+            sql = statements_for(line.dialect)
+            return sum(
+                sql.bring_forward(line, **asked, lane=lane.lane, priority=lane.priority).rowcount
+                for lane in claims.agenda(line, sql, self.env, now)
+            )
 
     # -- by hand -----------------------------------------------------------------------------------------------
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .address import Address
 
@@ -23,6 +22,24 @@ TRANSPORT = 255
 
 #: The version of the composer. A letter is always composed by the rules it was sealed under.
 COMPOSER = 1
+
+
+_T = TypeVar("_T")
+
+
+class _Once(Generic[_T]):
+    """A property worked out once; unlike Python 3.11's own without a lock, which a fork could take along locked."""
+
+    def __init__(self, function: Callable[[Any], _T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _T:
+        found = instance.__dict__[self._name] = self._function(instance)
+        return found
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Part:
     headers: tuple[tuple[str, str], ...] = ()
     parameters: tuple[tuple[str, str], ...] = ()
 
-    @cached_property
+    @_Once
     def digest(self) -> str:
         """SHA-256 of the data in hexadecimal: its name in the blob table."""
         return hashlib.sha256(self.data).hexdigest()
@@ -89,7 +106,7 @@ class Letter:
     charset: str = "utf-8"
     alternatives: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
-    @cached_property
+    @_Once
     def size(self) -> int:
         """About how many bytes the composed message has; exact enough for limits and budgets."""
         if self.raw is not None:

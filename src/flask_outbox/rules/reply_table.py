@@ -35,6 +35,7 @@ class Step(StrEnum):
 _OPENING = (Step.GREETING, Step.HELLO, Step.STARTTLS)
 _LETTER = (Step.MAIL, Step.RCPT, Step.DATA, Step.CONTENT)
 _ENVELOPE = (Step.MAIL, Step.RCPT)
+_COMMANDS = (Step.MAIL, Step.RCPT, Step.DATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Row:
 
 _LOGIN_WANTED = (
     r"^(?!.*\b(?:spf|dkim|dmarc)\b).*(?:authentication (?:is )?(?:required|needed)|not authenticated"
+    r"|requires authentication"
     r"|(?:must|need to|please) (?:first )?(?:authenticate|log ?in)|(?:authenticate|log ?in) first)"
 )
 _TOO_MUCH = (
@@ -185,15 +187,23 @@ TABLE = (
         "this machine is not welcome, said as late as at the envelope",
         _CLIENT,
     ),
-    Row((Step.RCPT,), r"4", Kind.DEFERRED, Scope.RECIPIENT, "not this recipient, not now"),
-    Row((Step.RCPT,), r"", Kind.REFUSED, Scope.RECIPIENT, "not this recipient"),
     Row(
-        (Step.MAIL, Step.DATA),
+        _COMMANDS,
         r"503",
         Kind.DEFERRED,
         Scope.TRANSPORT,
         "a bad sequence of commands: the two ends are out of step, the letter has no part in it",
     ),
+    Row(
+        _COMMANDS,
+        r"[45]",
+        Kind.DEFERRED,
+        Scope.TRANSPORT,
+        "commands ahead of replies are only sent where the server announced that it takes them (RFC 2920)",
+        r"pipelining|synchroni[sz]ation error",
+    ),
+    Row((Step.RCPT,), r"4", Kind.DEFERRED, Scope.RECIPIENT, "not this recipient, not now"),
+    Row((Step.RCPT,), r"", Kind.REFUSED, Scope.RECIPIENT, "not this recipient"),
     Row(
         (Step.MAIL, Step.DATA),
         r"4.. 4\.[34]\.|45[12] $",

@@ -8,12 +8,30 @@ from ..rules.outcomes import Kind, Outcome, Scope
 
 _Row = tuple[Callable[[Outcome], bool], str]
 
+_OUT_OF_STEP = (
+    "pipelining",
+    "synchronization error",
+    "synchronisation error",
+    "a reply that does not fit",
+)
+#: What the systems say of a name that cannot be looked up, and of servers that are silent.
+_NO_NAME = ("name or service", "nodename", "name resolution", "no such host", "no address")
+_NO_ANSWER = ("no reply within", "no connection within", "unreachable", "timed out")
 _TOO_MUCH = ("too many", "too much mail", "rate", "throttl")
 
 #: The first row that fits is said; the docs list them all.
 CURES: tuple[_Row, ...] = (
     (
-        lambda o: "certificate" in o.text.lower(),
+        lambda o: _says(o, "certificate") and _says(o, "mismatch", "not valid for"),
+        "The certificate is for another name: set MAIL_SERVER to the server's name as the provider writes it, not to"
+        " an address or a name of your own.",
+    ),
+    (
+        lambda o: _says(o, "certificate") and _says(o, "expired", "not yet valid"),
+        "The certificate is out of date, or this machine's clock is: renew it on the mail server, or set the clock.",
+    ),
+    (
+        lambda o: _says(o, "certificate") and "MAIL_TLS_CA" not in o.text,
         "The server's certificate is not trusted: give its authority's file in MAIL_TLS_CA, or on a private"
         " network set MAIL_TLS_VERIFY=False.",
     ),
@@ -26,6 +44,11 @@ CURES: tuple[_Row, ...] = (
         lambda o: _says(o, "starttls"),
         "MAIL_USE_TLS and the server do not agree: set it to True where the server wants STARTTLS; where it offers"
         " none, look for its port with TLS (465 with MAIL_USE_SSL, or 587).",
+    ),
+    (
+        lambda o: _says(o, "offers no auth"),
+        "The server offers no such login there: use its submission port (587 with MAIL_USE_TLS, 465 with MAIL_USE_SSL),"
+        " or leave MAIL_USERNAME and MAIL_PASSWORD out where it wants none.",
     ),
     (
         lambda o: o.code == 530,
@@ -64,6 +87,11 @@ CURES: tuple[_Row, ...] = (
         "The server sends to its own domains only, or to whoever logs in: set MAIL_USERNAME and MAIL_PASSWORD.",
     ),
     (
+        lambda o: o.scope is Scope.TRANSPORT and (o.code == 503 or _says(o, *_OUT_OF_STEP)),
+        "The server does not take commands at once as it announced (PIPELINING); some proxies in front of one lose"
+        " them. If that goes on, set MAIL_PIPELINING=False.",
+    ),
+    (
         lambda o: o.scope is Scope.TRANSPORT and o.code != 0 and _says(o, *_TOO_MUCH),
         "The server wants fewer messages at once: lower MAIL_WORKER_RATE or MAIL_POOL_SIZE. What is waiting is sent"
         " later by itself.",
@@ -80,6 +108,15 @@ CURES: tuple[_Row, ...] = (
     (
         lambda o: o.scope is Scope.TRANSPORT and o.code == 0 and "refused" in o.text.lower(),
         "Nothing listens there: check MAIL_SERVER and MAIL_PORT, and that the mail server runs.",
+    ),
+    (
+        lambda o: o.code == 0 and _says(o, *_NO_NAME),
+        "There is no such name, or this machine cannot look names up: check MAIL_SERVER and the DNS.",
+    ),
+    (
+        lambda o: o.code == 0 and _says(o, *_NO_ANSWER),
+        "The server does not answer there: check MAIL_SERVER and MAIL_PORT (465 wants MAIL_USE_SSL), and whether a"
+        " firewall lets you out; many hosters close port 25.",
     ),
     (
         lambda o: o.kind is Kind.DEFERRED and o.scope is Scope.TRANSPORT and o.code == 0,

@@ -44,6 +44,9 @@ _QUIT = 3.0  # not worth more
 #: waits here, it is known that its end has not left.
 _TOGETHER = 65_536
 
+#: Of an envelope in one go, what a server lost that answered its beginning.
+_REST = "the rest of the commands that it said to take at once (PIPELINING)"
+
 _CLOSED = Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="the transport was closed")
 
 
@@ -316,7 +319,7 @@ class Connection:
             return
         wire, recipients = self._wire, job.envelope.recipients
         count = self._resetting + 1 + len(recipients) + 1
-        await wire.expect(count, self._settings.patience(_REPLY))
+        await wire.expect(count, self._settings.patience(_REPLY), _REST)
         if self._resetting:
             wire.pop()
         job.hear(Step.MAIL, wire.pop())

@@ -331,8 +331,8 @@ class SmtpProtocol:
         self._await(commands)
 
     def _register_content(self, *replies: Command) -> None:
-        if self._sent:
-            raise RuntimeError("the content before the reply to DATA")
+        if self._sent or self.state is not State.DATA:
+            raise RuntimeError("the content without the reply to DATA that asks for it")
         self._await(replies)
 
     def _await(self, commands: tuple[Command, ...]) -> None:

@@ -25,6 +25,9 @@ _VERDICTS = (Command.CONTENT, Command.VERDICT)
 #: Bytes of a large content that are written at once.
 _PIECE = 262_144
 
+#: What is wrong with a certificate whoever made it (x509_vfy.h): it is over, for another name or address.
+_OTHERWISE = (10, 62, 64)
+
 
 class Broken(Exception):
     """The connection is of no further use.
@@ -58,6 +61,7 @@ class Wire(asyncio.Protocol):
         self._on_verdict = on_verdict
         #: Why it is of no further use, once it is.
         self.broken: Broken | None = None
+        self._lost: Broken | None = None  # the same, where it was not ended from here
         #: Whether bytes wait here because the kernel does not take them yet.
         self.paused = False
         #: Whether there are more bytes of a large content to come.
@@ -105,7 +109,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = _reason(exc) if isinstance(exc, OSError) else "the server closed it"
-        self.abort(lost(f"connection lost: {why}"))
+        self._lost = lost(f"connection lost: {why}")
+        self.abort(self._lost)
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -171,15 +176,19 @@ class Wire(asyncio.Protocol):
                 ssl_handshake_timeout=seconds,
             )
         except ssl.SSLCertVerificationError as error:
-            text = (
-                f"{host}: its certificate is not trusted: {error.verify_message}."
-                " Name its authority in MAIL_TLS_CA, or trust anyone by MAIL_TLS_VERIFY=False."
-            )
+            reason = error.verify_message.rstrip(".")
+            text = f"{host}: its certificate is not trusted: {reason}"
+            if error.verify_code not in _OTHERWISE:
+                text += (
+                    "; name its authority in MAIL_TLS_CA, or trust anyone by MAIL_TLS_VERIFY=False"
+                )
             raise Broken(
                 Outcome(Kind.REFUSED, Scope.TRANSPORT, text=text, cause=type(error).__name__)
             ) from error
         except OSError as error:
-            self.check()
+            # A handshake that takes too long is a lost connection, too, where uvloop tells of it.
+            if self.broken is not self._lost:
+                self.check()
             broken = lost(f"{host}: TLS failed: {_reason(error)}", type(error).__name__)
             raise HandshakeFailed(broken.outcome) from error
         self.check()
@@ -245,14 +254,16 @@ class Wire(asyncio.Protocol):
         self.check()
         return self.protocol
 
-    async def expect(self, count: int, seconds: float) -> None:
+    async def expect(self, count: int, seconds: float, rest: str = "") -> None:
         """Return when so many replies are here, or no more will come.
 
         :param seconds: how long no reply at all may come.
+        :param rest: what did not get one then, where others did.
         """
         while len(self._replies) < count and self.broken is None:
             if not await self.wait(seconds, replies=count):
-                self.abort(lost(f"no reply within {seconds:g} s", "TimeoutError"))
+                what = f" to {rest}" if rest and self._replies else ""
+                self.abort(lost(f"no reply within {seconds:g} s{what}", "TimeoutError"))
 
     def pop(self) -> Reply:
         """The reply to the oldest command without one.

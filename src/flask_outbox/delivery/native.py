@@ -1,0 +1,49 @@
+"""Python's own threads, also where gevent has put greenlets in their place.
+
+A greenlet of ours would share its thread's running event loop with the views, and everything would wait while it waits
+for the disk; a fork would copy it, and it would go on in the child: sending over its parent's connections.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+#: Seconds, for a wait that ends. One without a limit gevent takes for a mistake where only another thread can end it.
+FOREVER = 1e6
+
+
+def start_thread(work: Callable[[], object], name: str) -> Callable[[], object]:
+    """Start a thread that does not keep the interpreter.
+
+    :returns: what waits for its end, and where there are greenlets lets others go on meanwhile.
+    """
+    if not _by_gevent():
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread.join
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            ended.set_result(None)
+
+    native("_thread", "start_new_thread")(run, ())
+    return lambda: ended.result(FOREVER)
+
+
+def native(module: str, name: str) -> Any:
+    """What Python has under that name in an imported module, whatever gevent has put there."""
+    if _by_gevent():
+        return sys.modules["gevent.monkey"].get_original(module, name)
+    return getattr(sys.modules[module], name)
+
+
+def _by_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))

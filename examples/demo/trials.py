@@ -68,7 +68,7 @@ class Trial:
     @property
     def outlived(self) -> bool:
         """Whether the mail arrived although the process that took it was dead by then."""
-        return None not in (self.killed, self.after) and self.after > self.killed
+        return self.killed is not None and self.after is not None and self.after > self.killed
 
     @property
     def short_error(self) -> str:
@@ -113,7 +113,8 @@ class Book:
         self._path = path
         self._lock = threading.Lock()
         given = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        self._trials = {(one["way"], one["situation"]): Trial(**one) for one in given}
+        trials = [Trial(**one) for one in given if one["fate"] != "asking"]
+        self._trials = {(one.way, one.situation): one for one in trials}
 
     def __iter__(self) -> Iterator[Trial]:
         with self._lock:
@@ -184,7 +185,7 @@ class Trials:
     def look(self) -> None:
         """See what has become of the mails whose fate was not known yet."""
         for trial in self.book:
-            if not trial.over and not self.running:
+            if self.possible and not self.running and not trial.over:
                 self._look_at(trial)
 
     def _try_all(
@@ -251,7 +252,11 @@ class Trials:
         email = f"{one.key}.{secrets.token_hex(4)}@example.org"
         trial = Trial(one.key, self.situation, email, time.time())
         self.book.write(trial)
-        answer = self._request(one.app, f"/{one.key}", {"email": email})
+        try:
+            answer = self._request(one.app, f"/{one.key}", {"email": email})
+        except Gone as gone:
+            self.book.write(replace(trial, fate="failed", error=str(gone)))
+            raise
         failed = answer.status >= 400
         error = answer.text if failed else ""
         fate = "failed" if failed else "waiting"
@@ -282,7 +287,8 @@ class Trials:
         """Ask its process first and the mail server then, so that nothing slips through in between."""
         one = way(trial.way)
         try:
-            held = json.loads(self._request(one.app, f"/held/{trial.email}").text)
+            answer = self._request(one.app, f"/held/{trial.email}")
+            held = json.loads(answer.text) if answer.status == 200 else None
         except Gone:
             held = None
         arrived = [x.time for x in self._spool.received() if trial.email in x.recipients]

@@ -6,7 +6,6 @@ Flask-Mail's state can be changed at any time, and people do so: it is compared 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import warnings
 from collections import ChainMap
@@ -20,6 +19,7 @@ from flask import Flask, Response
 
 from ._application import request_here
 from ._flask_mail import Connection, _Mail
+from ._locks import Lock
 from ._message import Message, new_id
 from ._sanitize import sanitize_address
 from ._terms import terms_of
@@ -69,7 +69,7 @@ class AppDesk:
     def __init__(self, app: Flask, state: _Mail, plain: Mapping[str, object]) -> None:
         self._app = ref(app)
         self._wiring: Wiring | None = None
-        self._changing = threading.Lock()
+        self._changing = Lock()
         self._warned = False
         self.settle(app, state, plain)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any, cast
 from weakref import ReferenceType, WeakSet, ref
@@ -14,8 +13,9 @@ from ._application import attend
 from ._desk import AppDesk, flag
 from ._desk_contract import Desk
 from ._flask_mail import _Mail, _MailMixin, desk_here
+from ._locks import Lock
 
-_lock = threading.Lock()
+_lock = Lock()
 
 
 class Mail(_MailMixin):

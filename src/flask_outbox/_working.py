@@ -257,7 +257,7 @@ async def _supervise(processes: int, watching: Watching) -> None:
     """Let others drain until told to end."""
     from .delivery.orders import Orders, die_by, first_environment
     from .delivery.supervisor import Supervisor
-    from .telemetry.health import of_all
+    from .telemetry.health import STARTING, Health, of_all
     from .telemetry.systemd import VARIABLES, Systemd
 
     environ = {name: value for name, value in first_environment().items() if name not in VARIABLES}
@@ -266,7 +266,9 @@ async def _supervise(processes: int, watching: Watching) -> None:
     reloads: set[asyncio.Task[None]] = set()
 
     async def look() -> Health:
-        return of_all([_of(post) for post in supervisor.posts], os.getpid(), time.time())
+        now = time.time()
+        fares = [_of(post) for post in supervisor.posts]
+        return of_all(fares or [Health(STARTING, 0, now, 0.0)], os.getpid(), now)
 
     def end() -> None:
         _tell_of_the_end(systemd)

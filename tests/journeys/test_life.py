@@ -34,6 +34,29 @@ def test_the_first_request_comes_long_before_the_first_mail(
     assert "ERROR" not in web.log.read_text()
 
 
+def test_a_deploy_of_gunicorn_loses_and_repeats_nothing(
+    server: AccountingServer, deployment: Deployment
+) -> None:
+    """Its workers are replaced (HUP), then all of it (SIGTERM and a new start), each time in the middle of sending."""
+    web, url = deployment.gunicorn("--workers=2", FLASK_MAIL_WORKER="thread")
+    sent = set(post(f"{url}/send/100")["ids"])
+    server.wait_for(20)
+    web.signal(signal.SIGHUP)
+    while web.log.read_text().count("Booting worker") < 4:
+        sent |= set(post(f"{url}/send/5?first={len(sent)}")["ids"])
+    sent |= set(post(f"{url}/send/100?first={len(sent)}")["ids"])
+    server.wait_for(len(sent) - 80)
+    web.signal(signal.SIGTERM)
+    assert web.wait() == 0
+    second, url = deployment.gunicorn("--workers=2", FLASK_MAIL_WORKER="thread")
+    with second:
+        urllib.request.urlopen(url, timeout=30).close()
+        server.wait_for(len(sent))
+    assert {message_id[1:33] for message_id in server.copies} == sent
+    assert server.duplicates == 0
+    assert "ERROR" not in web.log.read_text()
+
+
 def test_another_process_takes_over_when_the_draining_one_is_killed(
     server: AccountingServer, deployment: Deployment
 ) -> None:

@@ -47,6 +47,22 @@ def test_a_disposed_store_opens_again_at_its_next_use(store: Store) -> None:
     assert ids(claim(store)) == [1]
 
 
+# -- a clock that was set back ---------------------------------------------------------------------------------
+
+
+def test_what_a_clock_that_was_ahead_has_stored_is_due_at_once(store: Store) -> None:
+    put(store, 1, now=NOW + 3_600)
+    assert ids(claim(store)) == []
+    assert store.bring_forward(NOW) == 1
+    assert ids(claim(store)) == [1]
+
+
+def test_what_is_to_be_sent_later_still_waits(store: Store) -> None:
+    put(store, 1, now=NOW + 3_600, terms=Terms(due=NOW + 7_200))
+    put(store, 2, terms=Terms(due=NOW + 7_200))
+    assert store.bring_forward(NOW) == 0
+
+
 # -- pauses ----------------------------------------------------------------------------------------------------
 
 

@@ -56,8 +56,8 @@ class OutboxEngine(Engine):
         self._process.ensure_worker()
         if self._process.stuck():
             logger.error(
-                "the mail worker thread has been stuck for over 10 seconds. A process patched by gevent or"
-                " eventlet cannot run it: set MAIL_WORKER='external' and run 'flask mail worker'."
+                "the mail worker thread has been stuck for over 10 seconds. A process patched by eventlet, and uWSGI"
+                " without --enable-threads, do not run it: set MAIL_WORKER='external' and run 'flask mail worker'."
             )
         if self._bell is not None:
             self._bell.ring()

@@ -127,16 +127,18 @@ class Compiled:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
-    def given(self, types: Types) -> FromClause:
-        """The rows of the JSON document as a table."""
-        document = bindparam("rows", type_=String)
+    def given(self, types: Types, rows: str = "rows") -> FromClause:
+        """The rows of a JSON document as a table."""
+        document = bindparam(rows, type_=String)
         if self.dialect.name == "postgresql":
             # Each costs megabytes and milliseconds: a dialect is loaded by those who use it.
             from sqlalchemy.dialects import postgresql
 
             columns = [column(name, kind) for name, kind in types.items()]
             recordset = func.jsonb_to_recordset(document.cast(postgresql.JSONB))
-            return recordset.table_valued(*columns).render_derived("given", with_types=True)
+            return recordset.table_valued(*columns).render_derived(
+                "given" if rows == "rows" else rows, with_types=True
+            )
         each = func.json_each(document).table_valued("value")
         fields = [
             func.json_extract(each.c.value, literal(f"$.{name}"), type_=kind()).label(name)

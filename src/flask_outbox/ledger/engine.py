@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -29,25 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from ..errors import ConfigurationError, OutboxError, OutboxFileError, SchemaError
+from ..errors import ConfigurationError, OutboxFileError, SchemaError
 from . import tables
 from .driver import Direct
 from .file import FileLock, prepare
-from .opened import BUSY, Opened, is_sqlite
-
-_WRITABLE = "Let the process's user read and write the file and its folder."
-
-#: By SQLite's primary result code (https://sqlite.org/rescode.html): what a person can do.
-_CURES = {
-    sqlite3.SQLITE_PERM: _WRITABLE,
-    sqlite3.SQLITE_READONLY: _WRITABLE,
-    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
-    sqlite3.SQLITE_BUSY: f"Another process kept it locked for {BUSY} seconds: look for one that hangs, or a backup.",
-    sqlite3.SQLITE_IOERR: "Look for a failing or full disk.",
-    sqlite3.SQLITE_FULL: "Free space on its disk.",
-    sqlite3.SQLITE_CORRUPT: "Move the file away and restore a copy; 'sqlite3 FILE .recover' may save what it holds.",
-    sqlite3.SQLITE_NOTADB: "Move the file away, a new one is made; or let MAIL_OUTBOX_URL name another.",
-}
+from .opened import BUSY, Opened, Use, is_sqlite
+from .refusals import explain
 
 
 class Database:
@@ -116,26 +102,30 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained(), self._using() as engines:
-            engine = engines.durable if durable else engines.relaxed
-            kept = engines.kept[engine]
+        with self._explained():
+            engines, use = self._begin()
             try:
-                connection = kept.pop()  # of several threads, one may find it empty
-            except IndexError:
-                connection = engine.raw_connection()
-            try:
-                line = Direct(connection, engine.dialect)
-                if self.path is not None:
-                    line.exec_driver_sql("BEGIN IMMEDIATE")
-                yield line
-                connection.commit()
-            except BaseException:
-                connection.close()  # back to the pool, which rolls back what is not committed
-                raise
-            if self.path is None:
-                connection.close()
-            else:
-                kept.append(connection)
+                engine = engines.durable if durable else engines.relaxed
+                kept = engines.kept[engine]
+                try:
+                    connection = kept.pop()  # of several threads, one may find it empty
+                except IndexError:
+                    connection = engine.raw_connection()
+                try:
+                    line = Direct(connection, engine.dialect)
+                    if self.path is not None:
+                        line.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield line
+                    connection.commit()
+                except BaseException:
+                    connection.close()  # back to the pool, which rolls back what is not committed
+                    raise
+                if self.path is None:
+                    connection.close()
+                else:
+                    kept.append(connection)
+            finally:
+                engines.end(use)
 
     @contextmanager
     def glance(self) -> Iterator[Direct]:
@@ -188,13 +178,17 @@ class Database:
 
     @contextmanager
     def _using(self) -> Iterator[Opened]:
-        while (use := (engines := self._ready()).begin()) is None:
-            with self._lock:  # until this process has forked
-                continue
+        engines, use = self._begin()
         try:
             yield engines
         finally:
             engines.end(use)
+
+    def _begin(self) -> tuple[Opened, Use]:
+        while (use := (engines := self._ready()).begin()) is None:
+            with self._lock:  # until this process has forked
+                continue
+        return engines, use
 
     def _ready(self) -> Opened:
         engines = self._engines
@@ -250,9 +244,9 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise _explain(error.orig or error, self.path) from error
+            raise explain(error.orig or error, self.path) from error
         except self._error as error:
-            raise _explain(error, self.path) from error
+            raise explain(error, self.path) from error
 
 
 def _checked(url: str) -> URL:
@@ -289,15 +283,6 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found and (found.st_dev, found.st_ino)
-
-
-def _explain(error: BaseException, path: Path | None) -> OutboxError:
-    cure = _CURES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    if path is None or cure is None:
-        # PostgreSQL's details quote what was to be stored.
-        said = getattr(getattr(error, "diag", None), "message_primary", None) or error
-        return OutboxError(f"The outbox's database refused: {said}")
-    return OutboxFileError(f"The outbox {path} cannot be used: {error}. {cure}")
 
 
 # -- making ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import cast
 
 from ..errors import MessageError
 from ..mail.letter import Letter, Place, Terms
@@ -105,13 +106,31 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
         for entry in entries
     ]
     new = [entry for entry, stored in zip(entries, ids, strict=True) if entry.letter.id == stored]
-    sql.insert_letter.many(line, [entry.letter_row for entry in new])
-    sql.insert_delivery.many(line, [entry.delivery_row for entry in new if not entry.waits])
-    sql.insert_recipient.many(line, [row for entry in new for row in entry.recipient_rows])
+    _insert(line, sql, new, env)
     _store_blobs(line, sql, [entry.letter for entry in new], now)
     sql.insert_letter_tag.many(line, _tag_rows([entry.letter for entry in new]))
     _store_places(line, sql, new, now)
     return ids
+
+
+def _insert(line: Line, sql: Statements, new: Sequence[Entry], env: str) -> None:
+    letters = [entry.letter_row for entry in new]
+    deliveries = [entry.delivery_row for entry in new if not entry.waits]
+    recipients = [row for entry in new for row in entry.recipient_rows]
+    if not sql.at_once:
+        sql.insert_letter.many(line, letters)
+        sql.insert_delivery.many(line, deliveries)
+        sql.insert_recipient.many(line, recipients)
+    elif new:
+        sql.store_letters(
+            line,
+            env=env,
+            letters=document(
+                [{**row, "content": cast(bytes, row["content"]).decode()} for row in letters]
+            ),
+            deliveries=document(deliveries),
+            recipients=document(recipients),
+        )
 
 
 def tag_word(tag: str) -> str:

@@ -11,18 +11,14 @@ one, or is no longer being sent, the lease is lost and nothing of it is changed.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Dialect,
-    FromClause,
     Integer,
     String,
     Table,
     bindparam,
     case,
-    delete,
     exists,
     func,
     insert,
@@ -32,12 +28,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.elements import ClauseElement, ColumnElement
+from sqlalchemy.sql.elements import ClauseElement
 
-from ..rules.states import LIVE, RecipientState, State
+from ..rules.states import LIVE, State
 from .batch_statements import BatchStatements
+from .changes import SENDING, freed, guard, requeued
 from .clock_statements import ClockStatements
 from .driver import Compiled, Types, compiled, parameters
+from .hand_statements import HandStatements, WorkerStatements
+from .joined_statements import JoinedStatements
 from .purge import Purges
 from .tables import (
     EVERY,
@@ -52,7 +51,6 @@ from .tables import (
     limit,
     literal,
     recipient,
-    worker,
 )
 
 #: What guards a change of a claimed delivery.
@@ -76,8 +74,6 @@ _ANSWER: Types = {
     "text": String,
     "remote_id": String,
 }
-
-_SENDING = among(delivery, [State.SENDING])
 
 
 class _Sends(Compiled):
@@ -167,7 +163,7 @@ class _Claims(Compiled):
     @compiled
     def claim(self) -> ClauseElement:
         given = self.given({"id": BigInteger})
-        expired = case((_SENDING, 1), else_=0)
+        expired = case((SENDING, 1), else_=0)
         return (
             update(delivery)
             .where(delivery.c.id == given.c.id)
@@ -204,7 +200,7 @@ class _Results(Compiled):
     def held(self) -> ClauseElement:
         """Those of the given claims whose lease still is ours."""
         given = self.given(_CLAIM)
-        return select(delivery.c.id).where(*_guard(given)).with_for_update(of=delivery)
+        return select(delivery.c.id).where(*guard(given)).with_for_update(of=delivery)
 
     @compiled
     def finish(self) -> ClauseElement:
@@ -212,9 +208,9 @@ class _Results(Compiled):
         names = ("state", "reason", "due", "finished")
         return (
             update(delivery)
-            .where(*_guard(given))
+            .where(*guard(given))
             .values({name: given.c[name] for name in names})
-            .values(attempts=delivery.c.attempts + given.c.counted, **_freed())
+            .values(attempts=delivery.c.attempts + given.c.counted, **freed())
             .values(content_started=null())
         )
 
@@ -252,144 +248,35 @@ class _Results(Compiled):
     @compiled
     def extend(self) -> ClauseElement:
         given = self.given(_CLAIM)
-        return update(delivery).where(*_guard(given)).values(due=bindparam("until"))
+        return update(delivery).where(*guard(given)).values(due=bindparam("until"))
 
     @compiled
     def release(self) -> ClauseElement:
         given = self.given(_CLAIM)
-        return update(delivery).where(*_guard(given)).values(**_requeued())
+        return update(delivery).where(*guard(given)).values(**requeued())
 
     @compiled
     def mark_content(self) -> ClauseElement:
         given = self.given(_CLAIM)
-        return update(delivery).where(*_guard(given)).values(content_started=bindparam("now"))
-
-
-class _Workers(Compiled):
-    @compiled
-    def rescue_all(self) -> ClauseElement:
-        freed = {**_requeued(), "rescues": delivery.c.rescues + 1}
-        return update(delivery).where(_SENDING).values(**freed)
-
-    @compiled
-    def rescue(self) -> ClauseElement:
-        """Free what the given workers had in hand."""
-        given = self.given({"id": String})
-        theirs = (_SENDING, delivery.c.worker_id == given.c.id)
-        freed = {**_requeued(), "rescues": delivery.c.rescues + 1}
-        return update(delivery).where(*theirs).values(**freed)
-
-    @compiled
-    def insert_worker(self) -> ClauseElement:
-        return _insert(worker, "id env host boot_id pid started beat")
-
-    @compiled
-    def beat(self) -> ClauseElement:
-        mine = worker.c.id == bindparam("worker")
-        return update(worker).where(mine).values(beat=bindparam("now"))
-
-    @compiled
-    def workers_here(self) -> ClauseElement:
-        here = (worker.c.host == bindparam("host"), worker.c.boot_id == bindparam("boot"))
-        return select(worker.c.id, worker.c.pid).where(*here)
-
-    @compiled
-    def remove_workers(self) -> ClauseElement:
-        given = self.given({"id": String})
-        return delete(worker).where(worker.c.id.in_(select(given.c.id)))
-
-    @compiled
-    def remove_other_workers(self) -> ClauseElement:
-        return delete(worker).where(worker.c.id != bindparam("worker"))
-
-
-class _Hands(Compiled):
-    @compiled
-    def pause(self) -> ClauseElement:
-        """A person's pause replaces a worker's, and not the other way round."""
-        row = self.upsert(limit, "env lane paused paused_by reason")
-        names = ("paused", "paused_by", "reason")
-        stands = or_(limit.c.paused.is_(None), row.excluded.paused_by == literal("person"))
-        return row.on_conflict_do_update(
-            index_elements=["env", "lane"],
-            set_={name: row.excluded[name] for name in names},
-            where=stands,
-        )
-
-    @compiled
-    def resume(self) -> ClauseElement:
-        by = bindparam("by", type_=String())
-        mine = [limit.c[name] == bindparam(name) for name in ("env", "lane")]
-        lifted = or_(by == literal(""), limit.c.paused_by == by)
-        return (
-            update(limit)
-            .where(*mine, limit.c.paused.is_not(None), lifted)
-            .values(paused=null(), paused_by=literal(""), reason=literal(""))
-        )
-
-    @compiled
-    def resume_all(self) -> ClauseElement:
-        by = bindparam("by", type_=String())
-        theirs = (limit.c.env == bindparam("env"), or_(by == literal(""), limit.c.paused_by == by))
-        return (
-            update(limit)
-            .where(*theirs, limit.c.paused.is_not(None))
-            .values(paused=null(), paused_by=literal(""), reason=literal(""))
-        )
-
-    @compiled
-    def cancel(self) -> ClauseElement:
-        waiting = among(delivery, [State.QUEUED, State.HELD])
-        return (
-            update(delivery)
-            .where(delivery.c.letter_id == bindparam("letter"), waiting)
-            .values(
-                state=literal(State.CANCELLED), reason=literal("by hand"), finished=bindparam("now")
-            )
-        )
-
-    @compiled
-    def retry(self) -> ClauseElement:
-        """Back into the queue as if it were new: no try counted, no expiry."""
-        over = among(delivery, [State.UNCERTAIN, State.HELD, State.DEAD, State.CANCELLED])
-        return (
-            update(delivery)
-            .where(delivery.c.letter_id == bindparam("letter"), over)
-            .values(**_requeued(), reason=literal("by hand"), attempts=0, expires=null())
-            .values(created=bindparam("now"), finished=null(), content_started=null())
-        )
-
-    @compiled
-    def reopen(self) -> ClauseElement:
-        """The recipients that a retry is for; who has the mail does not get it again."""
-        failed = [literal(RecipientState.REFUSED), literal(RecipientState.UNCERTAIN)]
-        return (
-            update(recipient)
-            .where(recipient.c.letter_id == bindparam("letter"), recipient.c.state.in_(failed))
-            .values(state=literal(RecipientState.OPEN), updated=bindparam("now"))
-        )
+        return update(delivery).where(*guard(given)).values(content_started=bindparam("now"))
 
 
 class Statements(
-    _Sends, _Claims, _Results, _Workers, _Hands, Purges, BatchStatements, ClockStatements
+    _Sends,
+    JoinedStatements,
+    _Claims,
+    _Results,
+    WorkerStatements,
+    HandStatements,
+    Purges,
+    BatchStatements,
+    ClockStatements,
 ):
     """All of them."""
 
 
 def _insert(table: Table, columns: str) -> Insert:
     return insert(table).values(parameters(columns)).inline()
-
-
-def _guard(given: FromClause) -> tuple[ColumnElement[bool], ...]:
-    return delivery.c.id == given.c.id, delivery.c.lease_token == given.c.token, _SENDING
-
-
-def _freed() -> dict[str, ColumnElement[Any]]:
-    return {"lease_token": null(), "worker_id": null()}
-
-
-def _requeued() -> dict[str, ColumnElement[Any]]:
-    return {"state": literal(State.QUEUED), "due": bindparam("now"), **_freed()}
 
 
 _known: dict[tuple[type[Dialect], str], Statements] = {}

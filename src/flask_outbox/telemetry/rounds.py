@@ -37,7 +37,7 @@ class Examiner:
     def __init__(self, worker: Worker, read: Callable[[float], Brief]) -> None:
         self._worker = worker
         self._read = read
-        self._thread = ThreadQueue("flask-outbox-health")
+        self._thread: ThreadQueue | None = None
         self._last: Health | None = None
         self._looking = asyncio.Lock()
 
@@ -52,6 +52,8 @@ class Examiner:
         """How it fares."""
         now, worker = time.time(), self._worker
         oldest_due, paused, complaint = None, {}, ""
+        if self._thread is None:
+            self._thread = ThreadQueue("flask-outbox-health")
         try:
             async with asyncio.timeout(_PATIENCE):
                 brief = await self._thread.run(self._read, now)

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from ..errors import ConfigurationError, OutboxFileError, SchemaError
 from . import tables
@@ -34,6 +35,9 @@ from .driver import Direct
 from .file import FileLock, prepare
 from .opened import BUSY, Opened, Use, is_sqlite
 from .refusals import explain
+
+#: The drivers of PostgreSQL by which a descriptor can be watched for news.
+_TELLING = ("psycopg", "psycopg2")
 
 
 class Database:
@@ -90,7 +94,7 @@ class Database:
         :raises OutboxError: the database refused.
         """
         with (
-            self._explained(),
+            self.explained(),
             self._using() as engines,
             (engines.durable if durable else engines.relaxed).begin() as connection,
         ):
@@ -102,7 +106,7 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained():
+        with self.explained():
             engines, use = self._begin()
             try:
                 engine = engines.durable if durable else engines.relaxed
@@ -133,7 +137,7 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained(), self._using() as engines:
+        with self.explained(), self._using() as engines:
             engine = engines.relaxed
             with closing(engine.raw_connection()) as connection:
                 yield Direct(connection, engine.dialect)
@@ -144,8 +148,24 @@ class Database:
 
         :raises OutboxError: the database refused.
         """
-        with self._explained(), self._using() as engines, engines.reading.connect() as connection:
+        with self.explained(), self._using() as engines, engines.reading.connect() as connection:
             yield connection
+
+    def listening(self, channel: str) -> PoolProxiedConnection | None:
+        """A connection apart that hears what is told on a channel, to be closed by whoever asked for it.
+
+        :returns: None where the database or its driver tells nothing.
+        :raises OutboxError: the database refused.
+        """
+        with self.explained(), self._using() as engines:
+            if engines.durable.dialect.driver not in _TELLING:
+                return None
+            apart = engines.durable.raw_connection()
+            apart.detach()
+            # In a transaction nothing would be told.
+            apart.dbapi_connection.autocommit = True  # type: ignore[union-attr]
+            Direct(apart, engines.durable.dialect).exec_driver_sql(f"LISTEN {channel}").close()
+            return apart
 
     def dispose(self) -> None:
         """Close what this process has opened; the next use opens it again."""
@@ -163,7 +183,7 @@ class Database:
         """
         if self.path is None:
             engines = Opened(self._url)
-            with self._explained():
+            with self.explained():
                 _make_tables(engines.durable)
             engines.dispose()
         self.check_schema()
@@ -173,7 +193,7 @@ class Database:
 
         :raises SchemaError: they are missing, or of another version.
         """
-        with self._explained():
+        with self.explained():
             self._ready()
 
     @contextmanager
@@ -240,7 +260,11 @@ class Database:
             lock.release()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Let what the driver raises become ours.
+
+        :raises OutboxError: the database refused.
+        """
         try:
             yield
         except DBAPIError as error:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from flask_outbox import Mail
 
-pytest_plugins = ["servers.plugin"]
+pytest_plugins = ["servers.plugin", "servers.databases"]
 
 # A busy machine is no counterexample; and what CI finds, it finds again.
 settings.register_profile(

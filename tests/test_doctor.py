@@ -65,6 +65,13 @@ def test_where_all_is_well_it_says_so_and_exits_with_0(app: Flask) -> None:
     assert {line.split()[0] for line in result.output.splitlines()} == {"ok"}
 
 
+def test_warnings_alone_are_exit_code_1(app: Flask) -> None:
+    app.config.update(MAIL_URL="null://", MAIL_ENGINE="immediate")
+    Mail(app)
+    result = app.test_cli_runner().invoke(mail_cli, ["doctor"])
+    assert (result.exit_code, "FAILED" in result.output) == (1, False)
+
+
 def test_the_server_is_asked_as_a_worker_asks_it_and_no_mail_is_sent(app: Flask) -> None:
     server = ScriptedServer(accounts={"me": "secret"})
     with asking(app, server, MAIL_USERNAME="me", MAIL_PASSWORD="secret"):

@@ -1,12 +1,16 @@
 """Directives whose facts come from the code, so that a page cannot say anything else.
 
-``{settings}``, ``{states}``, ``{cures}`` and ``{commands}`` write Markdown, which the page's parser reads;
+``{settings}``, ``{states}``, ``{cures}``, ``{commands}`` and ``{ways}`` write Markdown, which the page's parser reads;
 ``{state-diagram}`` is a picture.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
 
 import click
 from docutils import nodes
@@ -110,6 +114,36 @@ def _command(name: str, command: click.Command, group: click.Context) -> str:
     return "\n".join([f"## {name}", "", f"`{usage}`", "", text, "", *options])
 
 
+class Ways(Written):
+    """The table that the tests of the ways of running take their cases from."""
+
+    def markdown(self) -> str:
+        table = _module(Path(__file__).parents[2] / "tests/ways/table.py")
+        notes: dict[str, int] = {}
+
+        def cell(found: Any) -> str:
+            mark = "yes" if found.applies else "–"
+            if not found.note:
+                return mark
+            return f"{mark} ({notes.setdefault(found.note, len(notes) + 1)})"
+
+        shown = _table(
+            ("way of running", *map(str, table.Claim)),
+            [(way.name, *(cell(way.cell(claim)) for claim in table.Claim)) for way in table.WAYS],
+        )
+        return "\n".join([shown, "", *(f"{number}. {note}" for note, number in notes.items())])
+
+
+def _module(path: Path) -> Any:
+    """A file of the tests, whose packages are not here."""
+    spec = spec_from_file_location(f"docs_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _words(states: Iterable[State]) -> str:
     """In the order of the enumeration, not of a set."""
     found = set(states)
@@ -127,4 +161,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("state-diagram", Diagram)
     app.add_directive("cures", Cures)
     app.add_directive("commands", Commands)
+    app.add_directive("ways", Ways)
     return {"parallel_read_safe": True}

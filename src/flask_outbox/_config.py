@@ -317,9 +317,11 @@ def _backlog_factory(
 def _worker_factory(
     app: Flask, settings: Settings, store: Store, watchers: list[Watcher]
 ) -> Callable[[Courier, bool], Worker]:
+    from .delivery.news import News
     from .delivery.wakeup import Bell
     from .delivery.worker import Worker
     from .ledger.file import DrainerLock
+    from .ledger.notifications import Notifications
 
     of_worker = worker_settings(settings)
     policy = RetryPolicy(delays=settings.retry_delays)
@@ -331,7 +333,7 @@ def _worker_factory(
             of_worker[external],
             policy=policy,
             lock=DrainerLock(store.path, external=external) if store.path else None,
-            bell=Bell.of(store.path),
+            bell=Bell.of(store.path) or News(Notifications(store.database, store.env)),
             watchers=watchers,
             # Keeps the application: a script's may be gone, but for this, when its mail is drained at exit.
             context=context_of(app),

@@ -159,6 +159,30 @@ def test_a_send_that_closing_did_not_wait_for_may_have_been_accepted(store: Stor
         assert carried.result(5).outcomes["user1@example.org"].kind is Kind.UNKNOWN
 
 
+def test_a_watcher_that_hangs_does_not_hold_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flask_outbox.delivery.recorder.PATIENCE", 0.01)
+    called, leave = threading.Event(), threading.Event()
+
+    def watch(*told: object) -> None:
+        called.set()
+        leave.wait(20)
+
+    def make(courier: Courier) -> Worker:
+        return Worker(
+            store, courier, WorkerSettings(poll=0.05), policy=RetryPolicy(), watchers=[watch]
+        )
+
+    one = Process(Road().courier, make, drain_timeout=5)
+    put(store, letter(1))
+    one.ensure_worker()
+    assert called.wait(20)
+    one.close()
+    leave.set()
+    assert "did not come back" in caplog.text
+
+
 def test_a_closed_process_is_not_kept_for_the_exit(store: Store) -> None:
     one = process(store, Road())
     one.carry(letter(1), ("user1@example.org",), "default")

@@ -25,6 +25,8 @@ parent.sendall(f"{os.getpid()}\\n".encode())
 parent.recv(1)
 """
 
+ENDS = f"{WORKS}print('ended')\n"
+
 HANGS = WORKS.replace("parent.recv(1)", "signal.pause()").replace("sys.exit(0)", "None")
 
 
@@ -163,15 +165,15 @@ def test_an_end_amid_a_reload_ends_both_generations() -> None:
 
 
 def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
+    note = tmp_path / "note"
     parent = f"""
 import asyncio
 from flask_outbox.delivery.supervisor import Supervisor
 async def go():
-    supervisor = Supervisor({list(command(WORKS))!r}, 1)
+    supervisor = Supervisor({list(command(ENDS))!r}, 1)
     asyncio.create_task(supervisor.run())
     await supervisor.began.wait()
-    print(supervisor.posts[0].pid, flush=True)
+    print("began", flush=True)
     await asyncio.Event().wait()
 with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner: runner.run(go())
 """
@@ -181,9 +183,9 @@ with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner: runner.ru
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", parent, stdout=output
             )
-        await until(lambda: note.read_text().endswith("\n"))
+        await until(lambda: note.read_text() == "began\n")
         process.kill()
         await process.wait()
-        await until(lambda: gone(int(note.read_text())))
+        await until(lambda: note.read_text() == "began\nended\n")
 
     asyncio.run(go())

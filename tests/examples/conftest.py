@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -56,9 +55,6 @@ class Demo:
             answer = error
         with answer:
             return answer.status or 0, answer.read().decode(), dict(answer.headers)
-
-    def fragments(self) -> dict[str, str]:
-        return dict(json.loads(self.ask("", Accept="application/json")[1]))
 
     def children(self) -> list[int]:
         """The pids that it names at its start."""

@@ -83,7 +83,7 @@ class ServiceManager:
     def __init__(self, folder: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(folder / "notify"))
-        self._socket.settimeout(DEADLINE)
+        self._socket.settimeout(2 * DEADLINE)
         self.env = {"NOTIFY_SOCKET": str(folder / "notify")}
 
     def wait_for(self, line: str) -> list[str]:

@@ -11,7 +11,7 @@ from journeys.conftest import Deployment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-FORKS, OWN = 5, 2
+FORKS, OWN = 3, 2
 
 CODE = """
 import os, sys, threading

@@ -13,10 +13,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from flask_outbox.ledger.file import DrainerLock
 from journeys.accounting import AccountingServer
 from journeys.conftest import Deployment
 from servers.process import Process, free_port, wait_until
 from ways.runner import Gate
+
+#: Seconds for a process that starts others, on a machine that has much else to do.
+PATIENCE = 60.0
 
 #: An application whose settings lie in a file that a test writes anew.
 APPLICATION = """
@@ -40,7 +44,7 @@ def said(process: Process, text: str, times: int = 1) -> None:
         process.check_alive()
         return process.log.read_text().count(text) >= times
 
-    wait_until(seen, f"{text!r} in {process.log}")
+    wait_until(seen, f"{text!r} in {process.log}", PATIENCE)
 
 
 def configurable(deployment: Deployment) -> Path:
@@ -81,12 +85,14 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_killed(
 
 
 def test_a_worker_that_stands_by_ends_cleanly(deployment: Deployment) -> None:
-    with deployment.worker() as first:
-        said(first, "is the drainer")
-        second = deployment.worker(name="second")
-        said(second, "this one stands by")
-        second.signal(signal.SIGTERM)
-        assert second.wait() == 0
+    deployment.put()
+    first = DrainerLock(deployment.outbox, external=True)
+    assert first.acquire()
+    worker = deployment.worker()
+    said(worker, "this one stands by")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    first.release()
 
 
 # -- signals ---------------------------------------------------------------------------------------------------
@@ -97,10 +103,9 @@ def test_a_reload_amid_the_mail_repeats_nothing_and_keeps_the_process(
 ) -> None:
     deployment.put(*range(400))
     with deployment.worker() as worker:
-        for times, after in enumerate((50, 200), start=2):
-            server.wait_for(after)
-            worker.signal(signal.SIGHUP)
-            said(worker, "is the drainer", times)
+        server.wait_for(100)
+        worker.signal(signal.SIGHUP)
+        said(worker, "is the drainer", 2)
         server.wait_for(400)
     assert server.duplicates == 0
 
@@ -167,13 +172,13 @@ def test_two_processes_on_one_file_are_warned_of_and_one_takes_over_from_the_oth
         said(parent, "Of 2 processes 1 stand by")
         said(parent, "is the drainer")
         said(parent, "this one stands by")
-        wait_until(lambda: health(path)["state"] == "draining", "a healthy supervisor")
+        wait_until(lambda: health(path)["state"] == "draining", "a healthy supervisor", PATIENCE)
         processes = health(path)["processes"]
         assert sorted(one["state"] for one in processes) == ["draining", "standing by"]
         (drainer,) = (one["pid"] for one in processes if one["state"] == "draining")
         os.kill(drainer, signal.SIGKILL)
         said(parent, "is the drainer", 2)
-        deployment.put(0, 1)
+        deployment.put(1, 2)
         server.wait_for(3)
     assert "The mail worker has ended." in parent.log.read_text()
 
@@ -200,7 +205,7 @@ def test_a_supervised_worker_asked_twice_still_finishes(
     path = deployment.folder / "health.json"
     deployment.put(0)
     parent = deployment.worker("--processes=1", f"--health-file={path}")
-    wait_until(lambda: child_of(path)["state"] == "draining", "a child")
+    wait_until(lambda: child_of(path)["state"] == "draining", "a child", PATIENCE)
     gate.wait()
     pid = int(child_of(path)["pid"])
     os.kill(pid, signal.SIGTERM)
@@ -210,9 +215,27 @@ def test_a_supervised_worker_asked_twice_still_finishes(
     gate.open()
     assert parent.wait() == 0
     with deployment.worker():
-        deployment.put(0)
+        deployment.put(1)
         server.wait_for(2)
     assert server.duplicates == 0
+
+
+def test_a_second_sigterm_to_a_supervisor_kills_its_workers(
+    server: AccountingServer, deployment: Deployment
+) -> None:
+    gate = Gate(server)
+    path = deployment.folder / "health.json"
+    deployment.put(0)
+    parent = deployment.worker("--processes=1", f"--health-file={path}")
+    wait_until(lambda: child_of(path)["state"] == "draining", "a child", PATIENCE)
+    gate.wait()
+    parent.signal(signal.SIGTERM)
+    said(parent, "Finishing what is being sent")
+    parent.signal(signal.SIGTERM)
+    assert parent.wait() == -signal.SIGTERM
+    drainer = DrainerLock(deployment.outbox, external=True)
+    wait_until(lambda: not drainer.taken(), "end of the child")
+    gate.open()
 
 
 # -- health ----------------------------------------------------------------------------------------------------

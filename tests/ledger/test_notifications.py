@@ -83,7 +83,10 @@ def test_a_server_that_was_restarted_is_noticed(
     assert descriptor is not None
     postgres.kill()
     postgres.start()
-    with pytest.raises(OutboxError):
-        # What the server said last comes before its end.
-        while readable(descriptor):
+
+    def until_its_end() -> None:
+        while readable(descriptor):  # what the server said last comes before
             news.heard()
+
+    with pytest.raises(OutboxError):
+        until_its_end()

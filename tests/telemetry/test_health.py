@@ -56,8 +56,13 @@ def test_a_supervisor_drains_when_one_of_its_processes_does() -> None:
     )
 
 
-def test_a_supervisor_is_as_well_as_the_worst_of_its_processes() -> None:
-    assert not of_all([WELL, replace(WELL, tick=STUCK)], 1, 1001.0).healthy
+def test_a_supervisor_is_alive_while_one_of_its_processes_is() -> None:
+    stuck = replace(WELL, tick=STUCK)
+    assert of_all([WELL, stuck], 1, 1001.0).healthy
+    assert not of_all([stuck, stuck], 1, 1001.0).healthy
+
+
+def test_what_one_process_says_of_the_ledger_goes_for_all() -> None:
     assert not of_all([WELL, replace(WELL, ledger="disk gone")], 1, 1001.0).healthy
 
 

@@ -82,6 +82,11 @@ def test_a_lost_ledger_is_no_reason_for_the_watchdog() -> None:
     )
 
 
+def test_the_lines_of_an_error_are_no_messages() -> None:
+    lost = replace(HEALTH, ledger="disk\nREADY=1")
+    assert news(lost, ready=False)[0] == "STATUS=The outbox cannot be read: disk READY=1"
+
+
 def test_ready_is_said_once(manager: socket.socket) -> None:
     systemd = Systemd({"NOTIFY_SOCKET": manager.getsockname()}, 1)
     systemd.see(HEALTH)

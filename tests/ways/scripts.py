@@ -60,7 +60,7 @@ class Script(Runner):
         done = self.run(f"send({COUNT})")
         assert done.returncode == 0, done
         assert "left in the outbox" not in done.stderr, done
-        assert self.sent <= self.arrived
+        assert self.sent <= self.arrived()
         self.check_written_down(repeated)
 
     def survives(self) -> None:
@@ -145,7 +145,7 @@ class Multiprocessing(Script):
         """A child ends when its letters have arrived."""
         repeated = self.server.duplicates
         self.program(f"run(send, {COUNT})")
-        assert self.sent <= self.arrived
+        assert self.sent <= self.arrived()
         self.check_written_down(repeated)
 
     def survives(self) -> None:
@@ -222,7 +222,7 @@ class Subinterpreter(Script):
         """When its exit functions have run, its letters have arrived and its threads have ended."""
         repeated = self.server.duplicates
         self.interpret(f"send({COUNT})")
-        assert self.sent <= self.arrived
+        assert self.sent <= self.arrived()
         self.check_written_down(repeated)
 
     def interpret(self, code: str) -> subprocess.CompletedProcess[str]:
@@ -281,7 +281,7 @@ class Xdist(Script):
         """When the run ends, all letters have arrived, each once."""
         repeated = self.server.duplicates
         self.run_suite()
-        assert self.sent <= self.arrived
+        assert self.sent <= self.arrived()
         self.check_written_down(repeated)
 
     def run_suite(self) -> None:

@@ -17,6 +17,9 @@ from ways.table import Way
 #: Of one connection, and of results that may await their commit.
 REPEATED_BY_A_KILL = 1 + 20
 
+#: Seconds for a process that starts others, on a machine that has much else to do.
+PATIENCE = 90.0
+
 
 class Service(Runner):
     """A worker, started at its first use, and again after its end."""
@@ -87,12 +90,20 @@ class Service(Runner):
 class Supervised(Service):
     """A parent with workers, which shows their health in a file."""
 
+    def running(self) -> Process:
+        """The parent, one of whose workers drains."""
+        starts = self._process is None
+        process = super().running()
+        if starts:
+            self.drainer()
+        return process
+
     def restarts(self) -> None:
         """The process that drains is killed; another one goes on."""
         self.running()
         killed = self.drainer()
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: self.drainer() != killed, "another drainer")
+        wait_until(lambda: self.drainer() != killed, "another drainer", PATIENCE)
         self.store(1)
         self.wait_for_all()
 
@@ -106,7 +117,7 @@ class Supervised(Service):
             found[:] = [one["pid"] for one in processes if one["state"] == "draining"]
             return bool(found)
 
-        wait_until(shown, "a drainer")
+        wait_until(shown, "a drainer", PATIENCE)
         return found[0]
 
 

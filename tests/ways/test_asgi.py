@@ -26,10 +26,7 @@ _GUNICORN = "gunicorn --bind=127.0.0.1:{port} --threads=2"
 _HYPERCORN = "hypercorn --bind=127.0.0.1:{port}"
 _UVICORN = "uvicorn --port={port} --factory"
 
-WSGI = {
-    "flask run": "flask run --port={port} --no-reload",
-    "gunicorn": f"{_GUNICORN} {_APPLICATION}:create_flask()",
-}
+WSGI = {"gunicorn": f"{_GUNICORN} {_APPLICATION}:create_flask()"}
 ASGI = {
     "hypercorn": f"{_HYPERCORN} {_APPLICATION}:create_asgi()",
     "uvicorn": f"{_UVICORN} --loop=asyncio {_APPLICATION}:create_asgi",
@@ -50,7 +47,6 @@ class Running(Web):
         self.told = folder / "told"
         self.told.mkdir()
         self.env |= {
-            "FLASK_APP": f"{_APPLICATION}:create_flask",
             "SMTP_PORT": str(server.port),
             "TOLD": str(self.told),
         }

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from journeys.accounting import AccountingServer
-from ways.runner import Runner
+from servers.process import wait_until
+from ways.runner import Gate, Runner
 from ways.runners import RUNNERS
 from ways.table import WAYS, Claim, Way
+from ways.web import Web
 
 #: In this order a server is started twice for all of its cells.
 ORDER = (Claim.SENDS, Claim.RESTARTS, Claim.SURVIVES, Claim.DRAINS)
@@ -105,3 +107,23 @@ def test_a_command_that_sends_nothing_starts_no_thread_and_opens_no_file(
     assert done.stdout
     assert "HEARD" not in done.stdout
     assert not outbox.parent.exists()
+
+
+def test_a_reload_of_the_development_server_goes_on_with_the_mail(tmp_path: Path) -> None:
+    watched = tmp_path / "watched.py"
+    watched.touch()
+    command = f"flask run --port={{port}} --debug --extra-files={watched}"
+    with (
+        AccountingServer() as server,
+        closing(Web(Way("", "web", command), tmp_path, server)) as web,
+    ):
+        before = web.visit("/pid")
+        gate = Gate(server)
+        web.post(5)
+        gate.wait()
+        watched.write_text("changed")
+        gate.open()
+        wait_until(lambda: web.answered_by_another_than(before), "reload")
+        web.post(1)
+        web.wait_for_all()
+        assert server.duplicates == 0

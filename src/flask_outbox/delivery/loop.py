@@ -20,7 +20,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from .native import native, start_thread
+from .native import FOREVER, native, start_thread
 
 try:
     import uvloop  # type: ignore[import-not-found,unused-ignore]  # optional
@@ -55,6 +55,7 @@ class ThreadQueue:
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = native("queue", "SimpleQueue")()
+        self._ended = False
         self._join = start_thread(self._work, name)
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
@@ -67,10 +68,15 @@ class ThreadQueue:
         """Queue a call and await its result without blocking the loop."""
         return await asyncio.wrap_future(self.submit(function, *args))
 
-    def stop(self) -> None:
-        """Let the thread end once it has done what is queued, and wait for that."""
+    def stop(self, timeout: float = FOREVER) -> bool:
+        """Let the thread end once it has done what is queued, and wait for that.
+
+        :param timeout: seconds, where what it does is not ours.
+        :returns: whether it has ended.
+        """
         self._jobs.put(None)
-        self._join()
+        self._join(timeout)
+        return self._ended
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -82,6 +88,7 @@ class ThreadQueue:
             except BaseException as error:  # it belongs to whoever awaits the future
                 future.set_exception(error)
             del job, future, function, args
+        self._ended = True
 
 
 class _Looking:
@@ -131,7 +138,7 @@ class LoopThread:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._join: Callable[[], object] = lambda: None
+        self._join: Callable[[float], object] = lambda _: None
 
     @property
     def running(self) -> bool:
@@ -163,7 +170,7 @@ class LoopThread:
             loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            self._join()
+            self._join(FOREVER)
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 #: Seconds, for a wait that ends. One without a limit gevent takes for a mistake where only another thread can end it.
 FOREVER = 1e6
 
 
-def start_thread(work: Callable[[], object], name: str) -> Callable[[], object]:
+def start_thread(work: Callable[[], object], name: str) -> Callable[[float], object]:
     """Start a thread that does not keep the interpreter.
 
-    :returns: what waits for its end, and where there are greenlets lets others go on meanwhile.
+    :returns: what waits so many seconds for its end, and where there are greenlets lets others go on meanwhile.
     """
     if not _by_gevent():
         thread = threading.Thread(target=work, name=name, daemon=True)
@@ -34,7 +34,7 @@ def start_thread(work: Callable[[], object], name: str) -> Callable[[], object]:
             ended.set_result(None)
 
     native("_thread", "start_new_thread")(run, ())
-    return lambda: ended.result(FOREVER)
+    return lambda timeout: wait([ended], timeout)
 
 
 def native(module: str, name: str) -> Any:

@@ -180,8 +180,11 @@ class Process:
     def _end_thread(self, name: str) -> None:
         with self._lock:
             thread = self._threads.pop(name, None)
-        if thread is not None:
-            thread.stop()
+        # What is stored is ours, and ends; who watches may hang.
+        if thread is not None and not thread.stop(_GRACE if name == WATCH else FOREVER):
+            logger.error(
+                "a receiver of signals did not come back, and the end does not wait for it"
+            )
 
     def _end_backlog(self) -> None:
         if self._backlog is not None:

@@ -26,6 +26,9 @@ UNRECORDED = 20
 _GATHER = 0.002
 _ENOUGH = UNRECORDED // 2
 
+#: Seconds that the end waits for watchers: what they do is not ours, and must not keep a process alive.
+PATIENCE = 5.0
+
 #: Seconds between tries while the database does not take the results.
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -111,8 +114,11 @@ class Recorder:
             self._telling.submit(tell, self._watchers, self._context, ended)
 
     def close(self) -> None:
-        """Let the watchers hear of everything, then end their thread."""
-        self._telling.stop()
+        """Let the watchers hear of everything, then end their thread; one that hangs is not waited for."""
+        if not self._telling.stop(PATIENCE):
+            logger.error(
+                "a receiver of signals did not come back, and the end does not wait for it"
+            )
 
     async def _commit(self, batch: Sequence[Finished]) -> set[int]:
         tries = 0

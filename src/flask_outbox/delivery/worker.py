@@ -26,11 +26,13 @@ from ..ledger.file import DrainerLock
 from ..ledger.store import Claim, Finished, Store
 from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
-from .carriage import Carriage, WallClock, boot_clock
+from .carriage import Carriage, boot_clock
 from .claiming import Claimer
 from .courier import Courier, Watcher
 from .hand import Hand, Room, Share
+from .heartbeat import Heartbeat
 from .loop import ThreadQueue
+from .news import News
 from .pace import Pace
 from .recorder import Recorder
 from .settings import WorkerSettings
@@ -56,7 +58,7 @@ class Worker:
     """Drains one outbox. Made and run inside one event loop, once.
 
     :param lock: the drainer's lock of a SQLite file; None for a server database.
-    :param bell: rung by those who store letters; None where there is only the poll.
+    :param bell: rung by those who store letters, or by the database; None where there is only the poll.
     :param watchers: told of each try, after its commit.
     :param context: entered around the watchers: an application context.
     """
@@ -69,7 +71,7 @@ class Worker:
         *,
         policy: RetryPolicy,
         lock: DrainerLock | None = None,
-        bell: Bell | None = None,
+        bell: Bell | News | None = None,
         watchers: Sequence[Watcher] = (),
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
@@ -82,10 +84,10 @@ class Worker:
         self._sql = ThreadQueue("flask-outbox-sql")
         self._recorder = Recorder(store, self._sql, watchers, context)
         self._pace = Pace(settings.rate, time.monotonic())
-        self._clock = WallClock()
         self._wake = asyncio.Event()
         self._claimer = Claimer(store, settings.lease, self._recorder.tell)
         self._hand = Hand(courier.concurrency, courier.kept, time.monotonic)
+        self._heartbeat = Heartbeat(store, self._sql, self._hand, settings)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
@@ -132,7 +134,7 @@ class Worker:
     async def run(self) -> None:
         """Work until told to stop, or with :meth:`finish` until nothing is due."""
         recording = asyncio.create_task(self._recorder.run(self._recorded))
-        beating = asyncio.create_task(self._beat())
+        beating = asyncio.create_task(self._heartbeat.run())
         try:
             while self._going:
                 if await self._take_over():
@@ -156,7 +158,7 @@ class Worker:
 
     async def _take_over(self) -> bool:
         """Become the drainer, or find that somebody else is."""
-        self.last_tick = time.monotonic()
+        self._tick()
         try:
             # First the file: the lock lies beside it.
             await self._sql.run(self._store.check_schema)
@@ -180,6 +182,10 @@ class Worker:
             )
         logger.info("this worker is the drainer of the outbox now")
         return True
+
+    def _tick(self) -> None:
+        self.last_tick = time.monotonic()
+        self._heartbeat.tick()
 
     def _say_once(self, level: int, text: str) -> None:
         """Log it, but not at every try."""
@@ -236,7 +242,7 @@ class Worker:
     async def _drain(self) -> None:
         """Claim and carry until told to stop, to give way, or (with ``finish``) until nothing is due."""
         while self._going:
-            self.last_tick = time.monotonic()
+            self._tick()
             self._wake.clear()
             try:
                 if self._lock is not None and self._lock.wanted():
@@ -255,8 +261,7 @@ class Worker:
 
     async def _claim_round(self) -> _Round:
         """Claim what there is room for."""
-        if moved := self._clock.moved():
-            await self._clock_was_set(moved)
+        await self._heartbeat.follow_clock()
         allowance = self._pace.allowance(time.monotonic())
         if allowance < 1:
             return _Round(wait=self._pace.wait())
@@ -376,42 +381,3 @@ class Worker:
                     result.plan.pause,
                     result.claim.transport,
                 )
-
-    # -- the heartbeat -----------------------------------------------------------------------------------------
-
-    async def _beat(self) -> None:
-        """Extend the leases in hand, for ever; what cannot be extended runs out and no content leaves for it."""
-        while True:
-            await asyncio.sleep(self._settings.heartbeat)
-            try:
-                await self._renew()
-            except OutboxError as error:
-                logger.error("the worker cannot extend its leases: %s", error)
-
-    async def _renew(self) -> None:
-        """:raises OutboxError: the leases could not be extended."""
-        carriages = self._hand.carriages
-        deadline = boot_clock() + self._settings.lease
-        ours = await self._sql.run(self._extend, self._hand.claims)
-        for delivery_id, carriage in carriages.items():
-            if delivery_id in ours:
-                carriage.deadline = deadline
-            else:
-                carriage.lose()
-
-    async def _clock_was_set(self, seconds: float) -> None:
-        """Leases end by a clock that was set: what is in hand must not look as if they were over."""
-        way = "forward" if seconds > 0 else "back"
-        logger.warning(
-            "the clock was set %s by %.0f s: retries and what was to be sent later move with it",
-            way,
-            abs(seconds),
-        )
-        await self._renew()
-        await self._sql.run(self._store.bring_forward, time.time())
-
-    def _extend(self, claims: Sequence[Claim]) -> set[int]:
-        now = time.time()
-        self._store.beat(now)
-        self._store.batches.tidy(now)
-        return self._store.extend(claims, now + self._settings.lease) if claims else set()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 
 from ..delivery.courier import Watcher
 from ..delivery.process import WATCH, Process
+from ..delivery.telling import tell
 from ..mail.letter import Letter, Terms
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.retry import settle
@@ -55,8 +57,7 @@ class ImmediateEngine(Engine):
 
     def _settle(self, letter: Letter, report: Report) -> Receipt:
         plan = settle(report)
-        for watcher in self._watchers:
-            watcher(letter, report, plan)
+        tell(self._watchers, nullcontext, [(letter, report, plan)])
         if not report.all_accepted:
             from .smtplib_errors import delivery_error
 

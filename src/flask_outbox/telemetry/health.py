@@ -79,14 +79,17 @@ class Health:
 
 
 def of_all(processes: Sequence[Health], pid: int, now: float) -> Health:
-    """How a supervisor fares: its ledger and ticks are the worst of its processes'; it drains if one of them does."""
+    """How a supervisor fares: as the best of its processes, because it replaces the others itself.
+
+    Only where one of them cannot read the ledger, that is told: it is the same for all.
+    """
     states = [process.state for process in processes]
     newest = max(processes, key=lambda process: process.time)
     return Health(
         next(state for state in (DRAINING, STANDING_BY, STARTING, ENDING) if state in states),
         pid,
         now,
-        max(process.tick for process in processes),
+        min(process.tick for process in processes),
         next((process.ledger for process in processes if process.ledger), ""),
         newest.oldest_due,
         newest.paused,

@@ -50,7 +50,10 @@ def news(health: Health, *, ready: bool) -> tuple[str, ...]:
     """
     # The watchdog is fed by what the worker does, not by the mere fact that a process is there.
     alive = ("WATCHDOG=1",) if health.alive else ()
-    return (*(("READY=1",) if ready else ()), f"STATUS={health}", *alive)
+    status = " ".join(
+        str(health).split()
+    )  # the words of an error may have lines, which would be ours
+    return (*(("READY=1",) if ready else ()), f"STATUS={status}", *alive)
 
 
 class Systemd:

@@ -1,0 +1,62 @@
+"""A plugin: the tests of an outbox run on every database that it can live in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_outbox.ledger.store import Store
+from flask_outbox.ledger.tables import metadata
+
+from .postgres import Postgres
+
+#: What is known of SQLite alone: its file, its machine, its plans.
+_SQLITE = {"traced", "effort"}
+
+#: The databases that the outbox can live in, each with the driver it is used by.
+DATABASES = ("sqlite", "postgresql+psycopg")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test of a store is one of every database, but for those of SQLite's own."""
+    if "database" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        alone = only.args if only else ("sqlite",) if _SQLITE & {*metafunc.fixturenames} else ()
+        metafunc.parametrize("database", alone or DATABASES, indirect=True, scope="function")
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An outbox with nothing in it; to copy is faster than to make."""
+    path = tmp_path_factory.mktemp("empty") / "outbox.sqlite"
+    store = Store(f"sqlite:///{path}")
+    store.check_schema()
+    store.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def in_postgres(postgres: Postgres) -> str:
+    """The URL of an outbox in PostgreSQL, which is emptied between the tests."""
+    url = postgres.database()
+    store = Store(url)
+    store.create_schema()
+    store.dispose()
+    return url
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty outbox in one of :data:`DATABASES`."""
+    kind = request.param
+    if kind == "sqlite":
+        shutil.copy(request.getfixturevalue("empty"), tmp_path)
+        yield f"sqlite:///{tmp_path}/outbox.sqlite"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = request.getfixturevalue("in_postgres")
+    yield url.replace("postgresql+psycopg", kind)
+    server.clear(url, [name for name in metadata.tables if name != "mail_schema"])

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from flask.cli import with_appcontext
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .telemetry.health import Health
     from .telemetry.rounds import Examiner, Look
     from .telemetry.systemd import Systemd
+
+T = TypeVar("T")
 
 #: Seconds that ``--once`` waits for the application's worker thread to give way.
 _PATIENCE = 15.0
@@ -107,10 +109,11 @@ def worker_command(
     if once:
         _run(_drain(wiring))
     elif processes is None:
-        if _run(_work(wiring, store, watching)):
+        orders = _run(_work(wiring, store, watching))
+        if orders.renewed:
             from .delivery.orders import begin_anew
 
-            begin_anew()
+            begin_anew(orders)
     else:
         _warn_of_one_file(store, processes)
         wiring.close()
@@ -119,7 +122,7 @@ def worker_command(
     click.echo("The mail worker has ended.")
 
 
-def _run(work: Coroutine[object, object, bool]) -> bool:
+def _run(work: Coroutine[object, object, T]) -> T:
     from .delivery.loop import new_loop
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -137,7 +140,7 @@ def _log_to_terminal() -> None:
 # -- one process -----------------------------------------------------------------------------------------------
 
 
-async def _drain(wiring: Wiring) -> bool:
+async def _drain(wiring: Wiring) -> None:
     """Drain what is due."""
     from .delivery.orders import Orders
 
@@ -151,11 +154,10 @@ async def _drain(wiring: Wiring) -> bool:
         await courier.aclose()
     if not (worker.drained or worker.ending):
         raise click.ClickException("Another worker drains this outbox and did not give way.")
-    return False
 
 
-async def _work(wiring: Wiring, store: Store, watching: Watching) -> bool:
-    """Drain until told otherwise; whether to begin anew."""
+async def _work(wiring: Wiring, store: Store, watching: Watching) -> Orders:
+    """Drain until told otherwise; what it was told."""
     from .delivery.orders import Orders
     from .telemetry.systemd import Systemd
 
@@ -182,7 +184,7 @@ async def _work(wiring: Wiring, store: Store, watching: Watching) -> bool:
                 await worker.run()
     finally:
         await courier.aclose()
-    return orders.renewed
+    return orders
 
 
 def _tell_of_the_end(systemd: Systemd) -> None:
@@ -307,7 +309,7 @@ def _of(post: Post) -> Health:
     return Health(STARTING, post.pid, time.time(), age)
 
 
-async def _at_post(wiring: Wiring, store: Store, descriptor: int) -> bool:
+async def _at_post(wiring: Wiring, store: Store, descriptor: int) -> None:
     """Drain for a supervisor, until told to end or until it is gone."""
     from .delivery.orders import Orders
 
@@ -334,4 +336,3 @@ async def _at_post(wiring: Wiring, store: Store, descriptor: int) -> bool:
         outliving.cancel()
         await courier.aclose()
         writer.close()
-    return False

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from flask_outbox.delivery.carriage import MARGIN, Carriage, boot_clock
+from flask_outbox.delivery.carriage import MARGIN, Carriage
 from flask_outbox.delivery.recorder import Recorder
+from flask_outbox.ledger.clock import boot_clock
 from flask_outbox.ledger.store import Claim
 from flask_outbox.rules.retry import AT_MOST_ONCE
 

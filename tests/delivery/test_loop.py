@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -157,6 +158,20 @@ loop_thread.spawn(nothing()).result(5)
 atexit.register(lambda: print(bool(loop_thread.spawn(look_up()).result(5))))
 """
     assert _run(code) == "True\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks into /proc")
+def test_a_look_up_starts_no_threads_that_python_does_not_know() -> None:
+    """libuv's would crash a process forked meanwhile, at its end."""
+    code = """
+import asyncio, os, threading
+from flask_outbox.delivery.loop import new_loop
+loop = new_loop()
+loop.run_until_complete(loop.getaddrinfo("localhost", 25))
+print(len(os.listdir("/proc/self/task")) - threading.active_count())
+loop.close()
+"""
+    assert _run(code) == "0\n"
 
 
 def _run(code: str) -> str:

@@ -16,11 +16,12 @@ from flask_outbox.delivery.orders import Orders
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+def _as_before() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [(number, signal.getsignal(number)) for number in numbers]
     yield
-    assert {number: signal.getsignal(number) for number in before} == before
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 def hear(
@@ -75,26 +76,45 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_comes_between_two_beginnings_is_heard_by_the_second() -> None:
-    assert hear(signal.SIGHUP)[1].renewed
+def test_the_handlers_from_before_are_there_again() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    hear(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_end_that_is_asked_for_when_all_is_done_but_the_new_beginning_is_an_end() -> None:
+    _, orders = hear(signal.SIGHUP)
+    assert orders.renewed
     os.kill(os.getpid(), signal.SIGTERM)
-    assert hear()[0] == ["end"]
+    assert (orders.ended, orders.renewed) == (True, False)
 
 
 _PROGRAM = """
-import atexit, os, pathlib
-from flask_outbox.delivery.orders import begin_anew
+import asyncio, atexit, os, pathlib, signal
+from flask_outbox.delivery.orders import Orders, begin_anew
+
+async def hear():
+    with Orders(lambda: None, lambda: None) as orders:
+        if first:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+    return orders
+
+first = not pathlib.Path("marker").exists()
+pathlib.Path("marker").touch()
+blocked = len(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+print(os.getpid(), os.environ.get("FROM_A_FILE"), blocked)
+os.environ["FROM_A_FILE"] = "as it was then"
 atexit.register(print, "exit function")
-print(os.getpid(), os.environ.get("FROM_A_FILE"))
-marker = pathlib.Path("marker")
-if not marker.exists():
-    marker.touch()
-    os.environ["FROM_A_FILE"] = "as it was then"
-    begin_anew()
+orders = asyncio.run(hear())
+assert orders.renewed is first
+if first:
+    begin_anew(orders)
+print(len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 """
 
 
-def test_a_new_beginning_has_the_same_id_the_first_environment_and_an_exit_before(
+def test_a_new_beginning_has_the_same_id_and_first_environment_and_misses_no_signal(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "program.py").write_text(_PROGRAM)
@@ -104,4 +124,5 @@ def test_a_new_beginning_has_the_same_id_the_first_environment_and_an_exit_befor
     printed, _ = child.communicate(timeout=60)
     if not Path("/proc/self/environ").exists():  # elsewhere the system does not tell
         printed = printed.replace("as it was then", "None")
-    assert printed.splitlines() == [f"{child.pid} None", "exit function"] * 2
+    first, second = f"{child.pid} None 0", f"{child.pid} None 3"
+    assert printed.splitlines() == [first, "exit function", second, "0", "exit function"]

@@ -22,6 +22,7 @@ from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
 from ledger.conftest import NOW, claim, ids, letter, put
+from servers.postgres import Postgres
 
 NOBODY = 65_534
 
@@ -140,9 +141,10 @@ def test_tables_of_another_version_are_refused(store: Store) -> None:
         store.check_schema()
 
 
-def test_a_server_database_without_tables_names_the_command_that_makes_them(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/outbox.sqlite")
-    database.path = None  # as for a server: nothing is made by itself
+def test_a_server_database_without_tables_names_the_command_that_makes_them(
+    postgres: Postgres,
+) -> None:
+    database = Database(postgres.database())
     with pytest.raises(SchemaError, match="run 'flask mail init-db'"):
         database.check_schema()
     database.create_schema()

@@ -74,12 +74,16 @@ class Web(Runner):
         if self.way.respawns:
             self.replace_worker()
         self.post(1)
-        self.server.wait_for(before + 3)
+        self.wait_for_all()
 
     def replace_worker(self) -> None:
-        """Kill the processes that serve until others do."""
+        """Kill the process that answers, in the middle of sending, and go on with the one that takes its place."""
         first = self.visit("/pid")
+        gate = Gate(self.server)
+        self.post(5)
+        gate.wait()
         os.kill(int(first), signal.SIGKILL)
+        gate.open()
         wait_until(lambda: self.answered_by_another_than(first), "another process")
 
     def answered_by_another_than(self, pid: str) -> bool:

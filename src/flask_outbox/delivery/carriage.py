@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ..ledger.clock import boot_clock
 from ..rules.retry import AT_MOST_ONCE
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ URGENT = 0
 
 #: Seconds before the end of a lease from which on it no longer counts: the clocks of two machines differ.
 MARGIN = 2.0
-
-
-def boot_clock() -> float:
-    """Seconds since boot, by a clock that no one sets and that runs while the machine sleeps."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class WallClock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from ..ledger.claims import Ended
@@ -32,7 +31,7 @@ class Claimer:
         :param allowance: how many letters at most.
         :returns: the claims, and when the next of what is not due yet is due.
         """
-        now = time.time()
+        now = self._store.now()
         claims: list[Claim] = []
         next_due = float("inf")
         lanes = sorted(self._store.agenda(now), key=lambda lane: (lane.priority, lane.due))

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 from ..errors import OutboxError
+from ..ledger.clock import boot_clock
 from ..ledger.store import Claim, Store
-from .carriage import WallClock, boot_clock
+from .carriage import WallClock
 from .hand import Hand
 from .loop import ThreadQueue
 from .settings import WorkerSettings
@@ -52,12 +53,12 @@ class Heartbeat:
                 logger.error("the worker cannot extend its leases: %s", error)
 
     async def follow_clock(self) -> None:
-        """Leases end by the wall clock: where that was set, what is in hand must not look as if they were over.
+        """Leases in a file end by the wall clock: where that was set, what is in hand must not look as if it were free.
 
         :raises OutboxError: the leases could not be extended.
         """
         moved = self._clock.moved()
-        if not moved:
+        if not moved or self._store.path is None:
             return
         logger.warning(
             "the clock was set %s by %.0f s: retries and what was to be sent later move with it",
@@ -65,7 +66,7 @@ class Heartbeat:
             abs(moved),
         )
         await self._renew()
-        await self._sql.run(self._store.bring_forward, time.time())
+        await self._sql.run(self._store.bring_forward, self._store.now())
 
     async def _renew(self) -> None:
         carriages = self._hand.carriages
@@ -78,7 +79,8 @@ class Heartbeat:
                 carriage.lose()
 
     def _extend(self, claims: Sequence[Claim]) -> set[int]:
-        now = time.time()
+        self._store.set_clock()
+        now = self._store.now()
         self._store.beat(now)
         self._store.batches.tidy(now)
         return self._store.extend(claims, now + self._settings.lease) if claims else set()

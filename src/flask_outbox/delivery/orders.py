@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Self
+from typing import Self
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)
@@ -29,6 +30,9 @@ def die_by(number: int) -> None:
 
 class Orders:
     """Listens while the context is open, for something that runs on the current event loop.
+
+    When a new beginning was asked for, it goes on listening until :func:`begin_anew`: a SIGHUP means the same
+    again, and an end is still an end.
 
     :param end: called on the loop at the first signal that asks for the end.
     :param again: called on the loop when a new beginning is asked for; None where there is none, and SIGHUP is nothing.
@@ -61,9 +65,8 @@ class Orders:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.renewed and hasattr(signal, "pthread_sigmask"):
-            # What comes from here on waits for the next beginning.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        if self.renewed:
+            return
         for number, handler in self._before:
             signal.signal(number, handler)  # type: ignore[arg-type]  # as it was given to us
 
@@ -71,7 +74,7 @@ class Orders:
         if self.ended and self._now is not None:
             self._now(number)
         self.ended, self.renewed = True, False
-        self._loop.call_soon_threadsafe(self._end)
+        self._call(self._end)
 
     def _hung_up(self, number: int, frame: FrameType | None) -> None:
         if self._again is None or self.ended:
@@ -81,14 +84,25 @@ class Orders:
             self._asked_to_end(number, frame)
             return
         self.renewed = True
-        self._loop.call_soon_threadsafe(self._again)
+        self._call(self._again)
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and what ran on it
+            self._loop.call_soon_threadsafe(function)
 
 
-def begin_anew() -> NoReturn:
-    """Start the program of this process again, in this process: with new code and settings, under the same id."""
+def begin_anew(orders: Orders) -> None:
+    """Start the program of this process again, in this process: with new code and settings, under the same id.
+
+    Returns if the end was asked for instead.
+    """
     atexit._run_exitfuncs()  # exec runs none of them
     sys.stdout.flush()
     sys.stderr.flush()
+    # What comes from here on waits for the next beginning: a mask outlives exec, but a handler does not.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    if not orders.renewed:
+        return
     command = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, command, first_environment())  # noqa: S606  # no shell is wanted
 

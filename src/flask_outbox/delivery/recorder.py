@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -135,4 +134,4 @@ class Recorder:
         for result in batch:
             if result.plan.pause:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
-        return self._store.finish(batch, time.time())
+        return self._store.finish(batch, self._store.now())

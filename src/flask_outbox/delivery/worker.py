@@ -22,11 +22,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ..errors import OutboxError
+from ..ledger.clock import boot_clock
 from ..ledger.file import DrainerLock
 from ..ledger.store import Claim, Finished, Store
 from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
-from .carriage import Carriage, boot_clock
+from .carriage import Carriage
 from .claiming import Claimer
 from .courier import Courier, Watcher
 from .hand import Hand, Room, Share
@@ -195,14 +196,14 @@ class Worker:
             logger.log(level, text)
 
     def _begin(self) -> None:
-        self._store.register_worker(time.time())
+        self._store.register_worker(self._store.now())
         if self._lock is not None:
             # Whoever holds the lock is the only drainer: what is still marked as being sent, a dead one left behind.
-            self._store.rescue_all(time.time())
+            self._store.rescue_all(self._store.now())
         else:
-            self._store.rescue_dead(time.time())
-        self._store.batches.tidy(time.time(), groups=400)
-        self._store.bring_forward(time.time())
+            self._store.rescue_dead(self._store.now())
+        self._store.batches.tidy(self._store.now(), groups=400)
+        self._store.bring_forward(self._store.now())
         # Paused for a fault of their accounts: whoever starts a worker may have mended it.
         self._store.resume_all(by="worker")
 
@@ -230,7 +231,7 @@ class Worker:
 
     def _end(self, claims: Sequence[Claim]) -> None:
         if claims:
-            self._store.release(claims, time.time())
+            self._store.release(claims, self._store.now())
         self._store.unregister_worker()
 
     def _release_lock(self) -> None:
@@ -278,7 +279,7 @@ class Worker:
         self._pace.take(len(claims))
         for claim in claims:
             self._start(claim, deadline)
-        wait = min(self._settings.poll, max(0.0, next_due - time.time()))
+        wait = min(self._settings.poll, max(0.0, next_due - self._store.now()))
         nothing_due = not (claims or room.short or room.full)
         return _Round(claimed=len(claims), nothing_due=nothing_due, wait=wait)
 
@@ -349,19 +350,19 @@ class Worker:
             self._wake.set()
 
     def _result(self, carriage: Carriage, report: Report) -> Finished:
-        claim, now = carriage.claim, time.time()
+        claim, now = carriage.claim, self._store.now()
         over = {to: state for to, state in claim.recipients.items() if to not in claim.to}
         standing = Standing(claim.attempts, claim.created, claim.expires, claim.guarantee, over)
         plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
         return Finished(claim, report, plan, carriage.started, now)
 
     async def _mark(self, claim: Claim) -> bool:
-        return await self._sql.run(self._store.mark_content_started, claim, time.time())
+        return await self._sql.run(self._store.mark_content_started, claim, self._store.now())
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         self._drop(claims)
         try:
-            await self._sql.run(self._store.release, claims, time.time())
+            await self._sql.run(self._store.release, claims, self._store.now())
         except OutboxError as error:
             logger.error("%d letters wait for the end of their leases: %s", len(claims), error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -51,7 +50,7 @@ class OutboxEngine(Engine):
 
         :raises OutboxError: they could not be stored; none of them was.
         """
-        ids = self._store.add(batch, time.time())
+        ids = self._store.add(batch, self._store.now())
         self._warn_once()
         self._process.ensure_worker()
         if self._process.stuck():
@@ -77,7 +76,7 @@ class OutboxEngine(Engine):
         :raises OutboxError: it was not published.
         """
         batches = self._store.batches
-        batches.begin(batch, time.time())
+        batches.begin(batch, self._store.now())
         try:
             yield
             if not batches.decide(batch, "published"):
@@ -86,7 +85,7 @@ class OutboxEngine(Engine):
             self._give_up(batch)
             raise
         try:
-            batches.carry_out(batch, "published", time.time())
+            batches.carry_out(batch, "published", self._store.now())
         except OutboxError as error:
             logger.error("the rest of batch %s is left to the worker: %s", batch, error)
         if self._bell is not None:
@@ -95,7 +94,7 @@ class OutboxEngine(Engine):
     def _give_up(self, batch: str) -> None:
         try:
             if self._store.batches.decide(batch, "discarded"):
-                self._store.batches.carry_out(batch, "discarded", time.time())
+                self._store.batches.carry_out(batch, "discarded", self._store.now())
         except OutboxError as error:
             logger.warning("what is left of batch %s is not sent, but stays: %s", batch, error)
 

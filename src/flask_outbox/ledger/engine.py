@@ -31,6 +31,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from ..errors import ConfigurationError, OutboxFileError, SchemaError
 from . import tables
+from .clock import Clock
 from .driver import Direct
 from .file import FileLock, prepare
 from .opened import BUSY, Opened, Use, is_sqlite
@@ -38,6 +39,10 @@ from .refusals import explain
 
 #: The drivers of PostgreSQL by which a descriptor can be watched for news.
 _TELLING = ("psycopg", "psycopg2")
+
+
+#: Unix seconds, not those at which a transaction began.
+_TIME = "SELECT extract(epoch FROM clock_timestamp())"
 
 
 class Database:
@@ -52,6 +57,8 @@ class Database:
         self._error = _driver_error(self._url)
         #: The SQLite file, or None for a server database.
         self.path: Path | None = None
+        #: What moments are told by.
+        self.clock: Clock = Clock()
         if is_sqlite(self._url):
             self.path = Path(self._url.database or "").absolute()
             self._url = self._url.set(database=str(self.path))
@@ -235,6 +242,7 @@ class Database:
             if self.path is not None:
                 self._make_file(engines, self.path)
             _check_version(engines.reading)
+            self._set_clock(engines)
             engines.file = _identity(self.path)
         except BaseException:
             engines.dispose()
@@ -242,6 +250,19 @@ class Database:
         self._closing = finalize(self, engines.dispose)
         self._closing.atexit = False  # workers may still use it then
         return engines
+
+    def set_clock(self) -> None:
+        """Ask a server for its time.
+
+        :raises OutboxError: it did not answer.
+        """
+        with self.explained(), self._using() as engines:
+            self._set_clock(engines)
+
+    def _set_clock(self, engines: Opened) -> None:
+        if self.path is None:
+            with engines.durable.connect() as connection:
+                self.clock.set(float(connection.exec_driver_sql(_TIME).scalar_one()))
 
     @staticmethod
     def _make_file(engines: Opened, path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -76,6 +75,22 @@ class Store:
         :raises SchemaError: its tables are missing, or of another version.
         """
         self.database.check_schema()
+
+    def now(self) -> float:
+        """This moment, by the clock that leases and due times are kept by.
+
+        :raises OutboxError: it is a server's, asked at first use, and that did not answer.
+        """
+        if self.path is None and not self.database.clock.is_set:
+            self.database.check_schema()
+        return self.database.clock.now()
+
+    def set_clock(self) -> None:
+        """Ask a server for its time; a file has none of its own.
+
+        :raises OutboxError: it did not answer.
+        """
+        self.database.set_clock()
 
     def dispose(self) -> None:
         """Close what this process has opened; the next use opens it again."""
@@ -267,7 +282,7 @@ class Store:
             lambda sql: sql.pause,
             env=self.env,
             lane=transport,
-            paused=millis(time.time()),
+            paused=millis(self.now()),
             paused_by=by,
             reason=clip(reason, TEXT),
         )

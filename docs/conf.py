@@ -20,7 +20,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {"Written": "Written"}
+autodoc_type_aliases = {"Written": "Written", "SessionChoice": "SessionChoice"}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 add_module_names = False
@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
         r"(Any|Callable|Iterable|Iterator|Mapping|Self|Sequence|TracebackType|EmailMessage)",
     ),
     # How an address may be written is told in words.
-    (r"py:class", r"(.*\.)?(Address|Written|TypeAliasForwardRef)"),
+    (r"py:class", r"(.*\.)?(Address|Written|SessionChoice|TypeAliasForwardRef)"),
     # What stands behind the face has names of its own.
     (r"py:class", r"flask_outbox\._.*"),
     # A docstring may speak of what only the source shows: an attribute, an inner function.

@@ -12,6 +12,8 @@ from flask import Flask
 
 from flask_outbox import Mail, Message, _cli
 from flask_outbox._cli import mail_cli
+from flask_outbox._showing import _closed
+from flask_outbox.ledger.reports import ClosedView
 from servers.scripted import ScriptedServer
 
 
@@ -166,8 +168,16 @@ def test_a_transport_that_there_is_not_cannot_be_paused(app: Flask, mail: Mail) 
 
 
 def test_init_db_can_be_run_again(app: Flask, mail: Mail) -> None:
-    assert run(app, "init-db").exit_code == 0
-    assert run(app, "init-db").output == "The outbox's tables are there.\n"
+    assert run(app, "init-db").output == "The outbox's tables are made, in version 1.\n"
+    assert run(app, "init-db").output == "The outbox's tables are there, in version 1.\n"
+
+
+def test_init_db_can_print_what_it_would_do(app: Flask, mail: Mail) -> None:
+    printed = run(app, "init-db", "--sql").output
+    assert printed.startswith("CREATE TABLE mail_")
+    assert printed.endswith("INSERT INTO mail_schema (version) VALUES (1);\n")
+    run(app, "init-db")
+    assert "there is nothing to do" in run(app, "init-db", "--sql").output
 
 
 def test_worker_once_drains_the_outbox(app: Flask) -> None:
@@ -243,3 +253,58 @@ def test_a_mistake_is_a_line_and_no_traceback(app: Flask, mail: Mail) -> None:
     result = run(app, "send-test", "not an address")
     assert result.exit_code == 1
     assert result.output.startswith("Error: recipients:")
+
+
+# -- many at once ----------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_what_would_be_sent_again(app: Flask, mail: Mail) -> None:
+    for _ in range(3):
+        mail.cancel(send(mail))
+    many = ("retry", "--state", "cancelled")
+    assert run(app, *many, "--dry-run").output == "3 cancelled messages would be retried.\n"
+    assert len(mail.messages(state="cancelled")) == 3
+
+
+def test_what_is_sent_again_can_be_narrowed_to_a_transport(app: Flask, mail: Mail) -> None:
+    mail.cancel(send(mail))
+    mail.cancel(send(mail, transport="smtp://localhost:2525"))
+    done = run(app, "retry", "--state", "cancelled", "--transport", "smtp://localhost:2525")
+    assert done.stdout.startswith("1 cancelled messages")
+    assert [one.transport for one in mail.messages(state="cancelled")] == ["default"]
+
+
+def test_what_is_sent_again_can_be_narrowed_to_the_last_hours(app: Flask, mail: Mail) -> None:
+    mail.cancel(send(mail))
+    many = ("retry", "--state", "cancelled", "--dry-run", "--since")
+    assert run(app, *many, "1h").output.startswith("1 cancelled")
+    assert run(app, *many, "0s").output.startswith("0 cancelled")
+
+
+def test_what_narrows_needs_a_state(app: Flask, mail: Mail) -> None:
+    result = run(app, "retry", "x", "--dry-run")
+    assert (result.exit_code, "need --state" in result.output) == (2, True)
+
+
+def test_messages_are_held_and_released_by_hand(app: Flask, mail: Mail) -> None:
+    one, other = send(mail), send(mail)
+    assert run(app, "hold", one).output == f"{one} is held.\n"
+    assert run(app, "hold", one).output == f"Error: {one} cannot be held: it is held.\n"
+    assert run(app, "hold", "--state", "queued").stdout == "1 queued messages are held.\n"
+    assert run(app, "release", other).output == f"{other} is queued again.\n"
+    released = run(app, "release", "--state", "held").stdout
+    assert released == "1 held messages are queued again.\n"
+    assert {view.state for view in mail.messages()} == {"queued"}
+
+
+def test_status_tells_what_is_closed_for_a_while() -> None:
+    said = [
+        _closed(ClosedView(*one), 100.0)
+        for one in [("default x.org", 112.0, 0), ("default", 112.0, 5), ("default", None, 1)]
+    ]
+    assert said == [
+        "The limit of 'default x.org' is spent: its mail goes on in 12 s.",
+        "Transport 'default' failed 5 times in a row: its mail waits, and one message tries in 12 s."
+        " 'flask mail doctor' says what is wrong.",
+        "Transport 'default' failed once: its mail is tried now. 'flask mail doctor' says what is wrong.",
+    ]

@@ -15,22 +15,25 @@ from flask_outbox import ConfigurationError, Mail, MessageError
 from flask_outbox._roads import (
     PassingRoad,
     Road,
+    Roads,
     composer_of,
-    default_road,
-    lmtp_from_dsn,
     passing_road,
-    smtp_from_dsn,
-    smtp_from_keys,
+    signposts,
 )
+from flask_outbox._servers import lmtp_from_dsn, smtp_from_dsn, smtp_from_keys
 from flask_outbox._settings import read_settings
 from flask_outbox.mail.mime import compose
+from flask_outbox.transports.base import Transport
 from flask_outbox.transports.console import ConsoleTransport
 from flask_outbox.transports.dsn import parse_dsn
+from flask_outbox.transports.failover import FailoverTransport
 from flask_outbox.transports.file import FileTransport
 from flask_outbox.transports.memory import MemoryTransport
 from flask_outbox.transports.null import NullTransport
+from flask_outbox.transports.roundrobin import RoundRobinTransport
 from flask_outbox.transports.smtp import SmtpSettings
-from servers.scripted import ScriptedServer
+from servers.scripted import DROP, ScriptedServer
+from transports.sending import Cleared, letter
 
 
 def smtp(**config: Any) -> SmtpSettings:
@@ -42,13 +45,17 @@ def smtp(**config: Any) -> SmtpSettings:
     return found
 
 
+def roads(**config: Any) -> Roads:
+    return Roads(read_settings(config))
+
+
 def test_nothing_set_means_localhost_25_as_in_flask_mail() -> None:
     assert smtp() == SmtpSettings("localhost", 25, tls="never")
 
 
 def test_a_server_that_is_none_lets_the_app_start() -> None:
-    assert default_road(read_settings({"MAIL_SERVER": None})) is None
-    assert default_road(read_settings({"MAIL_SERVER": ""})) is None
+    assert roads(MAIL_SERVER=None).make() == {}
+    assert roads(MAIL_SERVER="").make() == {}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ def test_no_emails_at_most_means_no_limit_as_in_flask_mail() -> None:
 )
 def test_a_url_that_is_wrong_is_told(url: str, told: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        default_road(read_settings({"MAIL_URL": url}))
+        roads(MAIL_URL=url)
     assert told in str(caught.value)
 
 
@@ -175,9 +182,246 @@ def test_a_url_that_is_wrong_is_told(url: str, told: str) -> None:
     ],
 )
 def test_a_url_may_name_a_transport_that_sends_nothing(url: str, kind: type) -> None:
-    road = default_road(read_settings({"MAIL_URL": url}))
-    assert road is not None
-    assert isinstance(road(), kind)
+    assert isinstance(roads(MAIL_URL=url).make()["default"], kind)
+
+
+# -- MAIL_TRANSPORTS ---------------------------------------------------------------------------------------------
+
+
+def named(given: object, **config: Any) -> Roads:
+    return roads(MAIL_TRANSPORTS={"marketing": given}, **config)
+
+
+def server_of(name: str = "marketing", **config: Any) -> SmtpSettings:
+    """What became of what was set about one transport."""
+    posts = {post.name: post for post in signposts(read_settings(config))}
+    found = posts[name].server
+    assert found is not None
+    return found
+
+
+def test_the_default_is_there_beside_those_with_names() -> None:
+    found = named("null://", MAIL_URL="memory://")
+    assert found.names == ("default", "marketing")
+    assert list(map(type, found.make().values())) == [MemoryTransport, NullTransport]
+
+
+def test_the_default_is_a_name_although_it_waits_for_a_server() -> None:
+    found = named("null://", MAIL_SERVER=None)
+    assert (found.names, list(found.make())) == (("default", "marketing"), ["marketing"])
+
+
+def test_the_default_may_be_named_itself() -> None:
+    found = roads(MAIL_TRANSPORTS={"marketing": "null://", "default": "memory://"})
+    assert isinstance(found.make()["default"], MemoryTransport)
+    assert found.names == ("default", "marketing")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "smtp://me:s3cret@mx.example.net?pool=2",
+        {"url": "smtp://me:s3cret@mx.example.net", "pool_size": 2},
+        {"url": "smtp://me:s3cret@mx.example.net?pool=2", "pool_size": 9},
+        {
+            "server": "mx.example.net",
+            "port": "587",
+            "use_tls": "yes",
+            "username": "me",
+            "password": "s3cret",
+            "pool_size": "2",
+        },
+    ],
+)
+def test_one_may_be_a_url_or_the_settings_of_its_server(given: object) -> None:
+    assert server_of(MAIL_TRANSPORTS={"marketing": given}) == SmtpSettings(
+        "mx.example.net", 587, "me", "s3cret", tls="required", pool_size=2
+    )
+
+
+def test_what_one_does_not_say_is_as_the_settings_say_but_for_login_and_server() -> None:
+    found = server_of(
+        MAIL_TRANSPORTS={"marketing": {"server": "mx.example.net"}},
+        MAIL_SERVER="mx.example.org",
+        MAIL_PORT=587,
+        MAIL_USERNAME="me",
+        MAIL_PASSWORD="s3cret",
+        MAIL_USE_TLS=True,
+        MAIL_POOL_SIZE=7,
+        MAIL_TIMEOUT=3,
+    )
+    assert found == SmtpSettings("mx.example.net", 25, pool_size=7, timeout=3.0)
+
+
+def test_one_may_have_a_token_and_retry_delays_of_its_own() -> None:
+    def token() -> str:
+        return "t"
+
+    given = {
+        "url": "smtps://me@mx.example.net",
+        "oauth_token": token,
+        "retry_delays": [5, 50],
+    }
+    settings = read_settings({"MAIL_TRANSPORTS": {"marketing": given}, "MAIL_SERVER": None})
+    (post,) = signposts(settings)
+    assert post.settings.oauth_token is token
+    assert post.settings.retry_delays == (5.0, 50.0)
+    assert settings.oauth_token is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("mx.example.net", "'url' must be like smtp://"),
+        ("smtp://me:s3cret@mx.example.net:port", "'url' must be like smtp://"),
+        ("s3cret://s3cret@mx.example.net", "'url' must begin with one of: smtp://"),
+        ("smtp://mx.example.net?colour=s3cret", "'url' has an unknown option: colour"),
+        ({"url": "smtp://a", "server": "b"}, "either 'url', which names server, "),
+        ({"url": "smtp://a", "password": "s3cret"}, "either 'url', which names server, "),
+        ({"pool_size": 2}, "either 'url', which names server, "),
+        ({"server": "a", "pool": 2}, "an unknown word; known are: auth_mechanisms, "),
+        ({"server": "a", "dkim_key": "s3cret"}, "an unknown word"),
+        ({"server": "a", "port": "s3cret"}, "'port' must be an integer."),
+        ({"server": "a", "use_tls": True, "use_ssl": True}, "'use_tls' and 'use_ssl' contradict"),
+        ({"server": "a", "username": "me", "password": "s3cret", "use_tls": False}, "without TLS"),
+        ({"failover": "smtp://a"}, "'failover' must be a list"),
+        ({"failover": ["smtp://a"], "url": "smtp://b"}, "stand in the place of 'url'"),
+        ({"failover": ["smtp://a", "smtp://a"]}, "must hold different URLs or names"),
+        ({"failover": []}, "must hold different URLs or names"),
+        ({"roundrobin": ["smtp://a", "smtp://me:s3cret@b:port"]}, "'roundrobin' must be like smtp"),
+        ("failover(s3cret smtp://b)", "there are: default, marketing."),
+        ("failover(marketing smtp://b)", "these are made of one another: marketing."),
+        ({"failover": ["smtp://a"], "oauth_token": str}, "a token is for one server alone"),
+    ],
+)
+def test_one_that_is_wrong_is_told_with_its_name_and_without_its_secrets(
+    given: object, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        named(given)
+    assert told in str(caught.value)
+    assert "marketing" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "smtp://a",
+        ["smtp://a"],
+        {"a b": "null://"},
+        {"smtp://a": "null://"},
+        {"": "null://"},
+        {"a": 1.5},
+        {1: "null://"},
+    ],
+)
+def test_what_is_no_mapping_of_names_is_told(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="'MAIL_TRANSPORTS' must be a mapping of names"):
+        read_settings({"MAIL_TRANSPORTS": given})
+
+
+@pytest.mark.parametrize("key", ["MAIL_URL", "MAIL_SERVER", "MAIL_USERNAME"])
+def test_a_default_that_is_named_and_set_besides_is_a_contradiction(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'MAIL_TRANSPORTS' and '{key}' contradict"):
+        read_settings({"MAIL_TRANSPORTS": {"default": "null://"}, key: "null://"})
+
+
+def test_names_come_from_the_environment_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_MAIL_TRANSPORTS__marketing", "smtp://mx.example.net")
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    assert server_of(**app.config).host == "mx.example.net"
+
+
+# -- several in one ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("failover(null:// memory://)", FailoverTransport),
+        ({"failover": ["null://", "memory://"]}, FailoverTransport),
+        ("roundrobin(null:// memory://)", RoundRobinTransport),
+        ({"roundrobin": ("null://", "memory://")}, RoundRobinTransport),
+        ({"failover": ["roundrobin(null:// memory://)", "console://"]}, FailoverTransport),
+        ({"failover": ["default", "null://"]}, FailoverTransport),
+    ],
+)
+def test_one_may_be_made_of_several(given: object, kind: type) -> None:
+    assert type(named(given, MAIL_URL="memory://").make()["marketing"]) is kind
+
+
+def test_the_default_may_be_made_of_those_with_names() -> None:
+    made = roads(
+        MAIL_URL="failover(one two)", MAIL_TRANSPORTS={"one": "memory://", "two": "null://"}
+    ).make()
+    assert list(made) == ["default", "one", "two"]
+    assert isinstance(made["default"], FailoverTransport)
+
+
+def test_one_with_a_name_is_one_and_the_same_wherever_it_is_used() -> None:
+    """So it has one pool of connections; what uses it does not close it."""
+    made = roads(
+        MAIL_URL="failover(one two)",
+        MAIL_TRANSPORTS={"both": "roundrobin(two one)", "one": "memory://", "two": "null://"},
+    ).make()
+    memory, sent = made["one"], letter()
+    assert isinstance(memory, MemoryTransport)
+
+    async def send_all() -> None:
+        await made["default"].deliver(sent, ("a@example.org",), Cleared())
+        await made["both"].deliver(sent, ("b@example.org",), Cleared())
+        await made["both"].deliver(sent, ("c@example.org",), Cleared())
+
+    asyncio.run(send_all())
+    assert [to for _, to in memory.sent] == [("a@example.org",), ("c@example.org",)]
+
+
+def test_what_is_set_aside_is_known_to_all_event_loops_of_a_process() -> None:
+    async def send_over(road: Transport) -> None:
+        await road.deliver(letter(), ("a@example.org",), Cleared())
+        await road.aclose()
+
+    with ScriptedServer(script={"GREETING": DROP}) as down:
+        both = roads(MAIL_URL=f"failover(smtp://127.0.0.1:{down.port} memory://)")
+        for _ in range(2):
+            asyncio.run(send_over(both.make()["default"]))
+    assert len(down.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    ("transports", "told"),
+    [
+        ({"a": "failover(b null://)", "b": "failover(a null://)"}, "one another: a, b."),
+        ({"a": "failover(a null://)"}, "one another: a."),
+        ({"a": "failover(c null://)", "b": "null://"}, "there are: default, a, b."),
+    ],
+)
+def test_one_that_is_made_of_itself_or_of_nothing_is_told(
+    transports: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        roads(MAIL_TRANSPORTS=transports)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"MAIL_URL": "failover(smtp://me@a smtp://b)"}, "MAIL_URL has no password"),
+        (
+            {"MAIL_TRANSPORTS": {"marketing": "smtp://me@mx.example.net"}},
+            "MAIL_TRANSPORTS['marketing'] has no password",
+        ),
+        (
+            {"MAIL_TRANSPORTS": {"marketing": {"server": "mx.example.net", "username": "me"}}},
+            "MAIL_TRANSPORTS['marketing']: password is not set",
+        ),
+    ],
+)
+def test_half_a_login_is_told_of_with_the_transport(config: dict[str, Any], told: str) -> None:
+    halves = [post.half_a_login for post in signposts(read_settings(config))]
+    assert [half for half in halves if told in half]
 
 
 # -- those that messages bring along -----------------------------------------------------------------------------
@@ -196,6 +440,8 @@ def passing(url: str, **config: Any) -> PassingRoad:
         ("smtps://me:s3cret@[::1]:465", "smtps://me@[::1]:465"),
         ("smtp://me@mx.example.org", "smtp://me@mx.example.org"),
         (" smtp://m e:s3cret@mx.example.org ", "smtp://m%20e@mx.example.org"),
+        ("failover(smtp://me:s3cret@a null://)", "failover(smtp://me@a|null://)"),
+        ("roundrobin(null:// memory://)", "roundrobin(null://|memory://)"),
     ],
 )
 def test_the_name_of_a_url_is_all_of_it_but_the_password(url: str, name: str) -> None:
@@ -226,6 +472,9 @@ def test_the_token_of_the_configured_server_is_given_to_no_other() -> None:
         ("smtp://me:s3cret@mx.example.org:port", "'transport' must be like smtp://"),
         ("s3cret://s3cret@default", "'transport' must begin with one of: smtp://, smtps://"),
         ("file://s3cret:s3cret@host/folder", "'transport' must name the folder"),
+        ("failover(null:// s3cret://s3cret@default)", "'transport' must begin with one of: smtp"),
+        ("failover(null:// smtp://me:s3cret@a?colour=red)", "an unknown option: colour"),
+        ("failover(null:// default)", "'transport' must hold URLs only"),
     ],
 )
 def test_a_passing_url_that_is_wrong_is_told_and_its_password_is_not(url: str, told: str) -> None:
@@ -234,6 +483,15 @@ def test_a_passing_url_that_is_wrong_is_told_and_its_password_is_not(url: str, t
     assert caught.value.field == "transport"
     assert told in str(caught.value)
     assert ":s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["acme://s3cret@default", "failover(null:// roundrobin(acme://s3cret@default))"]
+)
+def test_of_an_unknown_kind_nothing_is_shown_as_all_of_it_may_be_a_secret(url: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        passing(url)
+    assert "s3cret" not in str(caught.value)
 
 
 async def concurrency_of(road: Road) -> int:

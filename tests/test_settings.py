@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sqlalchemy import make_url
 
 import flask_outbox
 from flask_outbox import ConfigurationError
+from flask_outbox._config import retention
 from flask_outbox._kinds import boolean
 from flask_outbox._settings import (
     SETTINGS,
@@ -24,6 +27,7 @@ from flask_outbox._settings import (
 from flask_outbox.delivery.settings import WorkerSettings
 from flask_outbox.mail.address import Address
 from flask_outbox.mail.seal import SealDefaults
+from flask_outbox.rules.retention import DAY
 from flask_outbox.transports.smtp_settings import SmtpSettings
 
 HOUSE = Path(flask_outbox.__file__).parent
@@ -269,3 +273,24 @@ def test_unknown_keys_are_told_with_what_may_be_meant() -> None:
 
 def test_an_unknown_key_that_is_unset_is_not_told() -> None:
     assert unknown_keys({"MAIL_ADMINS": None, "MAIL_FROM": ""}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sent", "dead"),
+    [
+        ({"sent": "7d"}, 7, 90),
+        ("sent=7d, dead=never", 7, math.inf),
+        ("7d", 7, 7),
+        ({"sent": timedelta(days=7), "dead": None}, 7, math.inf),
+        ({"dead": 86_400}, 30, 1),
+    ],
+)
+def test_retention_is_given_by_state_or_for_all(given: object, sent: float, dead: float) -> None:
+    messages = retention(read(MAIL_RETENTION=given)).messages
+    assert (messages["sent"] / DAY, messages["dead"] / DAY) == (sent, dead)
+
+
+@pytest.mark.parametrize("given", ["30", "sent", "sent=30 moons", {"sent": True}, []])
+def test_a_retention_that_is_none_is_refused(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="'MAIL_RETENTION' must be a time like 30d"):
+        read(MAIL_RETENTION=given)

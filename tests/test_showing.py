@@ -161,9 +161,32 @@ def test_purge_leaves_what_is_younger(app: Flask, mail: Mail) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--state", "queued", "--older-than", "1d"), ("--state", "sent", "--older-than", "1m")],
+    [
+        ("--state", "queued", "--older-than", "1d"),
+        ("--state", "sent", "--older-than", "1m"),
+        ("--state", "sent"),
+        ("--older-than", "1d"),
+    ],
 )
 def test_purge_refuses_states_that_are_no_end_and_units_that_are_none(
     app: Flask, mail: Mail, arguments: tuple[str, ...]
 ) -> None:
     assert run(app, "purge", *arguments).exit_code == 2
+
+
+def test_purge_does_what_the_settings_say(app: Flask, mail: Mail) -> None:
+    app.config["MAIL_RETENTION"] = "cancelled=0s"
+    mail.init_app(app)
+    run(app, "cancel", send(mail))
+    assert printed(run(app, "purge", "--json", "--dry-run"))["messages"] == 1
+    assert run(app, "purge").stdout == "1 messages were deleted.\n"
+
+
+def test_purge_takes_only_bodies(app: Flask, mail: Mail) -> None:
+    letter_id = send(mail)
+    run(app, "cancel", letter_id)
+    purge = ("purge", "--bodies", "--state", "cancelled", "--older-than", "0s")
+    assert run(app, *purge).stdout == "The contents of 1 cancelled messages were deleted.\n"
+    assert printed(run(app, "show", letter_id, "--json"))["subject"] == "Grüße"
+    failed = run(app, "retry", letter_id)
+    assert (failed.exit_code, "its content was deleted" in failed.output) == (1, True)

@@ -132,7 +132,9 @@ def test_a_url_without_a_password_is_stored_and_the_worker_sends_over_it(
 def test_a_url_with_a_password_is_refused_with_the_cure_and_nothing_is_stored(
     mail: Mail, app: Flask, url: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"engine='immediate', or .* MAIL_URL") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"engine='immediate', or .* MAIL_TRANSPORTS"
+    ) as caught:
         mail.send(message(), transport=url)
     assert SECRET not in str(caught.value)
     assert not Path(app.instance_path).exists()

@@ -1,6 +1,6 @@
 # The real servers that tests and benchmarks talk to. Sourced by ./dev. What is missing afterwards, the tests list.
 
-# ensure_servers NAME...: postfix, dovecot, exim, postgres, chromium, redis, systemd.
+# ensure_servers NAME...: postfix, dovecot, exim, postgres, mariadb, chromium, redis, systemd.
 ensure_servers() {
     PATH=$PATH:/usr/sbin:$PWD/.servers/bin
     export PATH
@@ -30,6 +30,7 @@ packages_of() {
         postfix) echo postfix libsasl2-modules sasl2-bin ;;
         dovecot) echo dovecot-lmtpd ;;
         postgres) echo postgresql ;;
+        mariadb) echo mariadb-server-core mariadb-client-core ;; # the programs alone: no service, no account
         chromium) echo chromium ;;
         redis) echo redis-server ;;
         systemd) echo systemd ;; # for systemd-analyze: it is not started
@@ -43,6 +44,7 @@ unpack_servers() {
         case $server in
         postfix) unpack_server postfix usr/sbin/smtp-source usr/sbin/smtp-sink ;;
         postgres) unpack_postgres ;;
+        mariadb) unpack_mariadb ;;
         chromium) unpack_server chromium usr/lib/chromium/chromium ;;
         redis) unpack_server redis-server usr/bin/redis-server ;;
         esac
@@ -66,6 +68,15 @@ unpack_postgres() {
     for program in "$unpacked"/usr/lib/postgresql/*/bin/*; do
         case ${program##*/} in initdb | postgres) write_wrapper "$program" ".servers/bin/${program##*/}" ;; esac
     done
+}
+
+# What makes its data calls a program of the client.
+unpack_mariadb() {
+    ! command -v mariadb-install-db >/dev/null || return 0
+    unpack_packages mariadb-server-core mariadb-client-core || { say "could not unpack mariadb-server-core" && return; }
+    mkdir -p .servers/bin
+    write_wrapper "$unpacked/usr/sbin/mariadbd" .servers/bin/mariadbd
+    write_wrapper "$unpacked/usr/bin/mariadb-install-db" .servers/bin/mariadb-install-db
 }
 
 # unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.

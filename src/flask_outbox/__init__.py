@@ -1,5 +1,6 @@
 """E-mail for Flask that returns at once and is never lost."""
 
+from ._alembic import include_name
 from ._extension import Mail
 from ._flask_mail import Connection, install_as_flask_mail
 from ._message import Message
@@ -27,6 +28,7 @@ from .signals import (
     message_dead,
     message_deferred,
     message_queued,
+    message_rolled_back,
     message_sent,
     transport_paused,
 )
@@ -53,10 +55,12 @@ __all__ = [
     "SchemaError",
     "UnsupportedFeature",
     "email_dispatched",
+    "include_name",
     "install_as_flask_mail",
     "message_dead",
     "message_deferred",
     "message_queued",
+    "message_rolled_back",
     "message_sent",
     "sanitize_address",
     "sanitize_addresses",

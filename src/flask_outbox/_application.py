@@ -31,6 +31,10 @@ class Attendant(Protocol):
         """An answer is about to leave, and may wait."""
         ...
 
+    def on_end(self, error: BaseException | None) -> None:
+        """A context ends, by an error or without one."""
+        ...
+
     def close(self) -> None:
         """No more requests come; blocks until what is in hand is done."""
         ...
@@ -62,6 +66,7 @@ def attend(app: Flask, attendant: Attendant) -> None:
     if isinstance(app, Flask):
         app.before_request(attendant.on_request)
         app.after_request(attendant.on_response)
+        app.teardown_appcontext(attendant.on_end)
     else:
         _attend_quart(app, attendant)
 

@@ -16,6 +16,7 @@ from .mail.letter import Letter, Place, Terms
 if TYPE_CHECKING:
     from ._flask_mail import Connection
     from .engines.base import Engine
+    from .ledger.joining import Joining
 
 #: How many bytes of letters are stored at once.
 BYTES = 8 * 2**20
@@ -37,6 +38,7 @@ class Group:
     :param dispatch: told of each message once its letter is stored.
     :param find: the ids of what is stored of a batch.
     :param atomic: whether all of it is sent, or nothing.
+    :param joining: how it is part of a transaction of the application's, if it is.
     """
 
     def __init__(
@@ -45,18 +47,20 @@ class Group:
         find: Callable[[str], Iterator[str]],
         *,
         atomic: bool,
+        joining: Joining | None = None,
     ) -> None:
         self.id: str = new_id(time.time())
         #: How many messages were taken.
         self.count: int = 0
         self._dispatch, self._find = dispatch, find
         self._atomic = atomic
+        self._joining = joining
         self._index = 0
         self._held: list[_Held] = []
         self._bytes = 0
         self._position = 0
         self._engine: Engine | None = None
-        self._opening: AbstractContextManager[None] | None = None
+        self._opening: AbstractContextManager[object] | None = None
         self._whole = ExitStack()
 
     def fill(
@@ -107,12 +111,15 @@ class Group:
         """Keep a letter until there are enough of them."""
         if self._engine is None:
             self._engine = engine
-            self._opening = engine.atomic(self.id) if self._atomic else None
+            self._opening = self._whole_of(engine) if self._atomic else None
         self._held.append(_Held(self._index, message, letter, terms))
         self._bytes += letter.size
         if len(self._held) >= engine.group or self._bytes >= BYTES:
             self._store()
         return Receipt(letter.id, letter.message_id, "queued", durable=False)
+
+    def _whole_of(self, engine: Engine) -> AbstractContextManager[object]:
+        return engine.atomic(self.id) if self._joining is None else self._joining.whole()
 
     def _store(self, *, last: bool = False) -> None:
         if self._engine is None or not self._held:
@@ -121,14 +128,17 @@ class Group:
             # One group alone is stored by one transaction, as a whole or not at all.
             self._whole.enter_context(self._opening)
             self._opening = None
-        waits = self._atomic and self._opening is None
+        waits = self._atomic and self._opening is None and self._joining is None
         held, self._held, self._bytes = self._held, [], 0
         batch = [
             (one.letter, replace(one.terms, place=Place(self.id, position, waits)))
             for position, one in enumerate(held, self._position)
         ]
         try:
-            self._engine.submit(batch)
+            if self._joining is None:
+                self._engine.submit(batch)
+            else:
+                self._engine.join(batch, self._joining)
         except MessageError as error:
             if error.index is not None:
                 error.index = held[error.index - self._position].index

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ._message import Message
+from ._purging import purge_command
+from ._rekeying import rekey_command
 from ._showing import list_command, show_command, status_command
 from ._terminal import (
     duration,
@@ -27,8 +31,10 @@ from .errors import DeliveryError
 from .mail.address import parse_address
 from .rules.findings import Level, worst
 from .rules.staging import Staging
-from .rules.states import ENDED
 from .telemetry.cures import cure
+
+if TYPE_CHECKING:
+    from .ledger.reports import MessageView
 
 #: Messages that are read at once.
 _PAGE = 200
@@ -40,9 +46,12 @@ mail_cli.add_command(worker_command)
 
 @mail_cli.command("send-test")
 @click.argument("recipient")
+@click.option(
+    "--transport", default="default", show_default=True, help="What it goes over: a name, or a URL."
+)
 @json_option
 @plainly
-def send_test_command(recipient: str, as_json: bool) -> None:
+def send_test_command(recipient: str, transport: str, as_json: bool) -> None:
     """Send a test message to RECIPIENT now, past the outbox, and say what the server answered.
 
     Exits with 0 when it was taken, and with 1 when not.
@@ -55,7 +64,7 @@ def send_test_command(recipient: str, as_json: bool) -> None:
     log_nothing()
     started = time.perf_counter()
     try:
-        receipt = this_mail().send(message, engine="immediate")
+        receipt = this_mail().send(message, engine="immediate", transport=transport)
     except DeliveryError as error:
         _say_why_not(error, as_json)
         raise click.ClickException("The test message was not delivered.") from error
@@ -93,7 +102,7 @@ def _taken(recipient: str) -> str:
     return f"{taker} took the message for {recipient}{instead}"
 
 
-for _command in (status_command, list_command, show_command):
+for _command in (status_command, list_command, show_command, purge_command, rekey_command):
     mail_cli.add_command(_command)
 
 
@@ -108,46 +117,146 @@ _COUNTED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """The messages that a command is for, where they are not given by their ids.
+
+    :param since: seconds since the oldest of them was accepted.
+    """
+
+    state: str | None
+    transport: str | None
+    since: float | None
+    dry_run: bool
+
+    def pages(self) -> Iterator[Sequence[MessageView]]:
+        """Them, newest first."""
+        reports, last = this_desk().reports(), None
+        oldest = 0.0 if self.since is None else time.time() - self.since
+        while page := reports.list(
+            state=self.state, transport=self.transport, limit=_PAGE, before=last
+        ):
+            last = page[-1].id
+            yield [one for one in page if one.created >= oldest]
+            if page[-1].created < oldest:
+                return
+
+
 def _all_in(*states: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    choice = click.Choice(states)
-    return click.option("--state", type=choice, help="All messages in this state, instead.")
+    """The options of a command that is for many."""
+    options = (
+        click.option("--state", type=click.Choice(states), help="All in this state, instead."),
+        click.option("--transport", help="Only those that go over it."),
+        click.option(
+            "--since",
+            type=duration,
+            help="Only those accepted within this time: 2h, 3d.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Only count them."),
+    )
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def told(
+            ids: Sequence[str],
+            state: str | None,
+            transport: str | None,
+            since: float | None,
+            dry_run: bool,
+        ) -> None:
+            command(ids, _Which(state, transport, since, dry_run))
+
+        for option in reversed(options):
+            told = option(told)
+        return told
+
+    return with_options
+
+
+#: What a retry is for.
+_RETRIED = ("dead", "expired", "held", "uncertain", "cancelled")
+
+#: What waits in the queue.
+_QUEUED = ("queued", "scheduled", "retrying")
 
 
 @mail_cli.command("retry")
 @_ids
-@_all_in("dead", "expired", "held", "uncertain", "cancelled")
+@_all_in(*_RETRIED)
 @plainly
-def retry_command(ids: Sequence[str], state: str | None) -> None:
+def retry_command(ids: Sequence[str], which: _Which) -> None:
     """Send messages that are held, dead, uncertain or cancelled, as if they were new.
 
     Exits with 1 when one of them could not be.
     """
-    _, store = outbox()
-    if state is not None:
-        count = _each(ids, state, store.retry, "Retrying")
-        click.echo(f"{count:,} {state} messages are queued, for those who did not get them.")
-        return
-    _those(ids, store.retry, "is queued, for those who did not get it", "retried")
+    done = "queued, for those who did not get"
+    _change(ids, which, outbox()[1].retry, "retried", f"is {done} it", f"are {done} them")
 
 
 @mail_cli.command("cancel")
 @_ids
-@_all_in("queued", "scheduled", "retrying", "held")
+@_all_in(*_QUEUED, "held")
 @plainly
-def cancel_command(ids: Sequence[str], state: str | None) -> None:
+def cancel_command(ids: Sequence[str], which: _Which) -> None:
     """Take messages that wait or are held out of the queue.
 
     Exits with 1 when one of them could not be.
     """
-    _, store = outbox()
-    if state is not None:
-        count = _each(ids, state, store.cancel, "Cancelling")
-        click.echo(f"{count:,} {state} messages are cancelled.")
-        return
-    _those(ids, store.cancel, "is cancelled", "cancelled")
+    _change(ids, which, outbox()[1].cancel, "cancelled", "is cancelled", "are cancelled")
+
+
+@mail_cli.command("hold")
+@_ids
+@_all_in(*_QUEUED)
+@plainly
+def hold_command(ids: Sequence[str], which: _Which) -> None:
+    """Keep messages back that wait in the queue, until 'release'.
+
+    Exits with 1 when one of them could not be.
+    """
+    store = outbox()[1]
+    _change(ids, which, lambda one, _: store.hold(one, "by hand"), "held", "is held", "are held")
+
+
+@mail_cli.command("release")
+@_ids
+@_all_in("held")
+@plainly
+def release_command(ids: Sequence[str], which: _Which) -> None:
+    """Let messages go that are held, when they were to be sent, and with the tries that they had.
+
+    Exits with 1 when one of them could not be.
+    """
+    store = outbox()[1]
+    done = "queued again"
+    _change(
+        ids,
+        which,
+        lambda one, _: store.release_held(one),
+        "released",
+        f"is {done}",
+        f"are {done}",
+    )
 
 
 _Change = Callable[[str, float], bool]
+
+
+def _change(
+    ids: Sequence[str], which: _Which, change: _Change, what: str, done: str, all_done: str
+) -> None:
+    """Change messages, by their ids or all of a kind."""
+    if ids and which.state:
+        raise click.UsageError("Give the ids of messages, or --state, and not both.")
+    if not which.state:
+        if which != _Which(None, None, None, False):
+            raise click.UsageError("--transport, --since and --dry-run need --state.")
+        _those(ids, change, done, what)
+    elif which.dry_run:
+        found = sum(map(len, which.pages()))
+        click.echo(f"{found:,} {which.state} messages would be {what}.")
+    else:
+        click.echo(f"{_each(which, change, what):,} {which.state} messages {all_done}.")
 
 
 def _those(ids: Sequence[str], change: _Change, done: str, what: str) -> None:
@@ -166,16 +275,13 @@ def _those(ids: Sequence[str], change: _Change, done: str, what: str) -> None:
         raise failures[-1]
 
 
-def _each(ids: Sequence[str], state: str, change: _Change, label: str) -> int:
-    """Change all messages in a state, a page of them at a time; workers and sends go on."""
-    if ids:
-        raise click.UsageError("Give the ids of messages, or --state, and not both.")
-    mail, changed, last = this_mail(), 0, None
-    counts = mail.status().counts
-    length = sum(counts.get(word, 0) for word in _COUNTED.get(state, (state,)))
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        while page := mail.messages(state=state, limit=_PAGE, before=last):
-            last = page[-1].id
+def _each(which: _Which, change: _Change, what: str) -> int:
+    """Change all of a kind, a page of them at a time; workers and sends go on."""
+    changed, counts = 0, this_mail().status().counts
+    words = _COUNTED.get(which.state or "", (which.state or "",))
+    length = sum(counts.get(word, 0) for word in words)
+    with click.progressbar(length=length, label=what.capitalize(), file=sys.stderr) as bar:
+        for page in which.pages():
             changed += sum(change(one.id, time.time()) for one in page)
             bar.update(len(page))
     return changed
@@ -220,41 +326,6 @@ def resume_command(transport: str, everything: bool) -> None:
         click.echo("But everything is paused; 'flask mail resume --all' goes on.")
 
 
-@mail_cli.command("purge")
-@click.option(
-    "--state",
-    type=click.Choice([str(state) for state in ENDED]),
-    required=True,
-    help="How they ended.",
-)
-@click.option(
-    "--older-than",
-    "age",
-    type=duration,
-    required=True,
-    help="Since when they must have ended: 30d, 12h, 90min.",
-)
-@click.option("--dry-run", is_flag=True, help="Only count them.")
-@plainly
-def purge_command(state: str, age: float, dry_run: bool) -> None:
-    """Delete messages that are over, with their recipients, attempts and attachments.
-
-    A batch of them at a time, while workers and sends go on. Keys given to 'send' are remembered.
-    """
-    _, store = outbox()
-    now = time.time()
-    found = store.count_ended(state, now - age)
-    if dry_run:
-        click.echo(f"{found:,} {state} messages would be deleted.")
-        return
-    gone = 0
-    with click.progressbar(length=found, label="Deleting", file=sys.stderr) as bar:
-        for number in store.purge(state, now - age, now):
-            gone += number
-            bar.update(number)
-    click.echo(f"{gone:,} {state} messages were deleted.")
-
-
 #: The exit codes of ``doctor``.
 _CODES = {Level.OK: 0, Level.WARNING: 1, Level.FAILED: 2}
 
@@ -284,16 +355,37 @@ def doctor_command(ctx: click.Context, to: str | None, as_json: bool) -> None:
 
 
 @mail_cli.command("init-db")
+@click.option("--sql", is_flag=True, help="Only print the statements that do it.")
 @plainly
-def init_db_command() -> None:
-    """Create the outbox's tables, where they are missing."""
+def init_db_command(sql: bool) -> None:
+    """Create the outbox's tables, or bring older ones to the version that this Flask-Outbox needs.
+
+    Where all is as it should be it changes nothing, so that it can be a step of every deployment.
+    """
+    from .ledger.tables import VERSION
+
     _, store = outbox()
-    store.create_schema()
-    click.echo("The outbox's tables are there.")
+    if sql:
+        statements = store.database.script()
+        click.echo(
+            "\n".join(f"{statement};" for statement in statements)
+            or f"-- The outbox's tables are of version {VERSION}: there is nothing to do."
+        )
+        return
+    before = store.create_schema()
+    if before is None:
+        click.echo(f"The outbox's tables are made, in version {VERSION}.")
+    elif before < VERSION:
+        click.echo(f"The outbox's tables are brought from version {before} to {VERSION}.")
+    else:
+        click.echo(f"The outbox's tables are there, in version {VERSION}.")
 
 
 def _not_now(id: str, what: str) -> click.ClickException:
     view = this_mail().get(id)
     if view is None:
         return click.ClickException(f"No message has the id {id}.")
-    return click.ClickException(f"{id} cannot be {what}: it is {view.state}.")
+    why = f"it is {view.state}"
+    if what == "retried" and view.state in _RETRIED and this_desk().reports().content(id) is None:
+        why = "its content was deleted, as MAIL_RETENTION_BODY or 'flask mail purge --bodies' says"
+    return click.ClickException(f"{id} cannot be {what}: {why}.")

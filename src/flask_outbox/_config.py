@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from ._application import context_of
-from ._roads import SCHEMES, PassingRoad, default_road, half_a_login, passing_road
-from ._settings import Settings, unknown_keys
+from ._policy import limits_of, retry_policy
+from ._roads import SCHEMES, PassingRoad, Roads, passing_road, signposts
+from ._settings import DEFAULT, Settings, unknown_keys
 from .delivery.backlog import Backlog
 from .delivery.courier import Courier, Watcher
 from .delivery.process import WATCH, BacklogFactory, Process
@@ -34,12 +35,11 @@ from .mail.headers import verbatim
 from .mail.letter import TRANSPORT, Letter, Terms
 from .mail.message import Message
 from .mail.seal import SealDefaults, seal
-from .rules.retry import RetryPolicy
+from .rules.retention import Retention
 from .rules.staging import Staging
-from .signals import message_queued
+from .signals import message_queued, message_rolled_back
 from .telemetry.announce import announcer
 from .telemetry.logs import delivery_logger
-from .transports.base import Transport
 from .transports.dsn import is_url
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from .delivery.settings import WorkerSettings
     from .delivery.worker import Worker
+    from .ledger.joining import Joining
     from .ledger.reports import Reports
     from .ledger.store import Store
 
@@ -77,6 +78,12 @@ def outbox_url(settings: Settings, app: Flask) -> str:
     return f"{scheme}:///{Path(app.instance_path) / path}"
 
 
+def retention(settings: Settings) -> Retention:
+    """How long is kept what is over."""
+    messages = {**Retention().messages, **dict(settings.retention)}
+    return Retention(messages, dict(settings.retention_body), settings.retention_key)
+
+
 def worker_settings(settings: Settings) -> dict[bool, WorkerSettings]:
     """Of the worker thread (False) and of ``flask mail worker`` (True), which has no cap unless one is set."""
     from .delivery.settings import WorkerSettings
@@ -85,6 +92,7 @@ def worker_settings(settings: Settings) -> dict[bool, WorkerSettings]:
         rate=settings.worker_rate,
         drain_timeout=settings.drain_timeout,
         max_bytes=settings.worker_max_bytes,
+        retention=retention(settings),
     )
     return {False: replace(external, rate=external.rate or 200.0), True: external}
 
@@ -109,9 +117,16 @@ class Wiring:
     reports: Reports | None = None
     _make_worker: Callable[[Courier, bool], Worker] | None = None
 
-    def seal(self, message: Message, id: str, now: float) -> Letter:
-        """Check a message and make it a letter, with what the settings say where it says nothing."""
-        return seal(message, id=id, now=now, defaults=self.defaults)
+    def seal(self, message: Message, id: str, now: float, transport: object = "") -> Letter:
+        """Check a message and make it a letter, with what the settings say where it says nothing.
+
+        :param transport: what it asks to go over, and where that has a name, may say something, too.
+        """
+        defaults, named = self.defaults, self._roads.configured.named
+        if named and isinstance(transport, str) and (own := named.get(transport or DEFAULT)):
+            said = seal_defaults(own)
+            defaults = replace(defaults, envelope_from=said.envelope_from, reply_to=said.reply_to)
+        return seal(message, id=id, now=now, defaults=defaults)
 
     def transport(self, asked: str, engine: str) -> tuple[str, str]:
         """The name of the transport that a message asks for, and its whole URL where it brought one along.
@@ -119,11 +134,12 @@ class Wiring:
         :raises MessageError: there is none such.
         :raises ConfigurationError: this engine cannot have it.
         """
-        if asked == "default":
+        if asked in self.transports:
             return asked, ""
         if not (isinstance(asked, str) and is_url(asked)):
+            known = ", ".join(map(repr, self.transports))
             raise MessageError(
-                f"'transport' must be 'default', or begin with one of: {', '.join(SCHEMES)}.",
+                f"'transport' must be {known}, or begin with one of: {', '.join(SCHEMES)}.",
                 field="transport",
             )
         road = self._roads.passing(asked)
@@ -133,7 +149,7 @@ class Wiring:
         if stored and road.secret:
             raise ConfigurationError(
                 f"transport={road.name!r}: a URL with a password is not stored in the outbox: send with"
-                " engine='immediate', or configure the server by MAIL_URL."
+                " engine='immediate', or give the server a name in MAIL_TRANSPORTS and send by that."
             )
         if stored and len(road.name) > TRANSPORT:
             raise MessageError(
@@ -141,6 +157,16 @@ class Wiring:
                 field="transport",
             )
         return road.name, asked
+
+    @property
+    def retention(self) -> Retention:
+        """How long is kept what is over."""
+        return retention(self.settings)
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The names of the configured ones, the default's first."""
+        return self._roads.configured.names
 
     @property
     def staged(self) -> bool:
@@ -168,11 +194,11 @@ class _Roads:
     """What the letters of one application travel by.
 
     :param context: entered around what is the application's own: an application context.
-    :raises ConfigurationError: the configured transport cannot be.
+    :raises ConfigurationError: a configured transport cannot be.
     """
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        self._default = default_road(called_in(context, settings))
+        self.configured = Roads(settings, lambda own: called_in(context, own))
         #: What a URL names; those that were asked for last are known.
         self.passing: Callable[[str], PassingRoad] = lru_cache(64)(
             lambda url: passing_road(url, settings)
@@ -180,10 +206,7 @@ class _Roads:
 
     def courier(self) -> Courier:
         """One for the event loop that it will be used in."""
-        return Courier(self._configured, lambda url: self.passing(url).make())
-
-    def _configured(self) -> Mapping[str, Transport]:
-        return {} if self._default is None else {"default": self._default()}
+        return Courier(self.configured.make, lambda url: self.passing(url).make())
 
 
 def called_in(context: Context, settings: Settings) -> Settings:
@@ -206,14 +229,15 @@ def wire(app: Flask, settings: Settings) -> Wiring:
     """
     if unknown := unknown_keys(app.config):
         logger.warning("not settings of Flask-Outbox, and ignored: %s", ", ".join(unknown))
-    if half := half_a_login(settings):
-        logger.warning(half)
     app_ref = weakref.ref(app)
     watchers: list[Watcher] = [
         delivery_logger(debug=_debugging(settings, app_ref)),
         announcer(app_ref),
     ]
     roads = _Roads(settings, context_of(app))
+    for post in signposts(settings):
+        if half := post.half_a_login:
+            logger.warning(half)
     if settings.engine == "outbox" or settings.background_overflow == SPILL:
         return _wire_outbox(app, settings, roads, watchers)
     process = Process(
@@ -253,7 +277,13 @@ def _wire_outbox(app: Flask, settings: Settings, roads: _Roads, watchers: list[W
     from .ledger.reports import Reports
     from .ledger.store import Store
 
-    store = Store(outbox_url(settings, app), env=settings.outbox_env)
+    limits = limits_of(settings)
+    store = Store(
+        outbox_url(settings, app),
+        env=settings.outbox_env,
+        limits=limits,
+        keys=settings.outbox_key,
+    )
     reports = Reports(store)
     make_worker = _worker_factory(app, settings, store, watchers)
     process = Process(
@@ -270,6 +300,7 @@ def _wire_outbox(app: Flask, settings: Settings, roads: _Roads, watchers: list[W
         Bell.of(store.path),
         find=reports.get,
         announce=lambda letter: message_queued.send(app_ref(), letter=letter),
+        announce_loss=lambda letter: message_rolled_back.send(app_ref(), letter=letter),
     )
     engines = {
         "outbox": outbox,
@@ -324,7 +355,7 @@ def _worker_factory(
     from .ledger.notifications import Notifications
 
     of_worker = worker_settings(settings)
-    policy = RetryPolicy(delays=settings.retry_delays)
+    policy = retry_policy(settings)
 
     def make_worker(courier: Courier, external: bool) -> Worker:
         return Worker(
@@ -363,6 +394,10 @@ class _Staged(Engine):
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
         """Redirect or hold the letters as the settings say, and hand them on."""
         return self._engine.submit([self._stage(letter, terms) for letter, terms in batch])
+
+    def join(self, batch: Sequence[tuple[Letter, Terms]], joining: Joining) -> list[Receipt]:
+        """The same, as a part of the transaction of a session."""
+        return self._engine.join([self._stage(letter, terms) for letter, terms in batch], joining)
 
     def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
         """The same, for a caller who must not wait."""

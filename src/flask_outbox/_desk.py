@@ -5,14 +5,14 @@ Flask-Mail's state can be changed at any time, and people do so: it is compared 
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 from weakref import ref
 
 from flask import Flask, Response
@@ -20,9 +20,9 @@ from flask import Flask, Response
 from ._application import request_here
 from ._flask_mail import Connection, _Mail
 from ._locks import Lock
-from ._message import Message, new_id
-from ._sanitize import sanitize_address
-from ._terms import terms_of
+from ._sealing import foreign, letter_of, seal, send_by_host
+from ._state import IN_URL, KEYS, flag, same_road, show_transcript
+from ._terms import retry_delays_of, terms_of
 from .engines.base import Receipt
 from .errors import ConfigurationError
 from .mail.address import Written, parse_address
@@ -30,48 +30,38 @@ from .mail.message import Message as Draft
 from .signals import email_dispatched
 
 if TYPE_CHECKING:
-    import smtplib
-    from concurrent.futures import Future
-
     from ._batch import Group
     from ._config import Wiring
-    from ._settings import Settings
+    from ._desk_contract import Pending, SendOptions, SQLAlchemy
+    from ._joining import AppSessions, Waiting
     from .engines.base import Engine
+    from .ledger.joining import Joining
     from .ledger.reports import Reports
     from .ledger.store import Store
     from .mail.letter import Letter, Terms
-
-#: The key of each field of Flask-Mail's state; ``suppress`` is read at each send.
-_KEYS = {
-    "server": "MAIL_SERVER",
-    "username": "MAIL_USERNAME",
-    "password": "MAIL_PASSWORD",
-    "port": "MAIL_PORT",
-    "use_tls": "MAIL_USE_TLS",
-    "use_ssl": "MAIL_USE_SSL",
-    "default_sender": "MAIL_DEFAULT_SENDER",
-    "debug": "MAIL_DEBUG",
-    "max_emails": "MAIL_MAX_EMAILS",
-    "ascii_attachments": "MAIL_ASCII_ATTACHMENTS",
-}
-#: Those that MAIL_URL stands for.
-_IN_URL = frozenset(
-    {"MAIL_SERVER", "MAIL_USERNAME", "MAIL_PASSWORD", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USE_SSL"}
-)
 
 
 class AppDesk:
     """What one application has: its settings wired, and Flask-Mail's state, whose changes it follows.
 
     :param plain: the fields of the state that the settings alone make.
+    :param db: the extension whose sessions may be joined.
     """
 
-    def __init__(self, app: Flask, state: _Mail, plain: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        state: _Mail,
+        plain: Mapping[str, object],
+        db: SQLAlchemy | None = None,
+    ) -> None:
         self._app = ref(app)
         self._wiring: Wiring | None = None
         self._changing = Lock()
         self._warned = False
-        self.settle(app, state, plain)
+        self._sessions: AppSessions | None = None
+        self._joins = False
+        self.settle(app, state, plain, db)
 
     @property
     def app(self) -> Flask:
@@ -92,9 +82,19 @@ class AppDesk:
 
     # -- following the settings --------------------------------------------------------------------------------
 
-    def settle(self, app: Flask, state: _Mail, plain: Mapping[str, object]) -> None:
+    def settle(
+        self,
+        app: Flask,
+        state: _Mail,
+        plain: Mapping[str, object],
+        db: SQLAlchemy | None = None,
+    ) -> None:
         """Take over the settings of the application, and the state that was made of them."""
         self._state, self._plain = state, dict(plain)
+        if db is not None:
+            from ._joining import AppSessions
+
+            self._sessions = AppSessions(app, db)
         self.follow(app, state)
 
     def follow(self, app: Flask, state: _Mail) -> Wiring:
@@ -105,12 +105,14 @@ class AppDesk:
         with self._changing:
             seen = dict(vars(state))
             said = {
-                key: seen[name] for name, key in _KEYS.items() if seen[name] != self._plain[name]
+                key: seen[name] for name, key in KEYS.items() if seen[name] != self._plain[name]
             }
-            if not _IN_URL.isdisjoint(said):
+            if not IN_URL.isdisjoint(said):
                 said["MAIL_URL"] = None
+            if self._sessions is not None:
+                said |= self._sessions.settings(app.config)
             settings, before = read_settings(ChainMap(said, app.config)), self._wiring
-            if before is None or not _same_road(before, settings):
+            if before is None or not same_road(before, settings):
                 wiring = wire(app, settings)
             elif before.settings == settings:
                 wiring = before
@@ -120,7 +122,7 @@ class AppDesk:
         if before is not None and before.process is not wiring.process:
             before.close()
         if state.debug and wiring.engine == "immediate":
-            _show_transcript()
+            show_transcript()
         return wiring
 
     def wired(self, app: Flask, state: _Mail) -> Wiring:
@@ -170,15 +172,16 @@ class AppDesk:
                 lambda message: email_dispatched.send(app, message=message),
                 wiring.reports.of_batch if wiring.reports else lambda _: iter(()),
                 atomic=atomic,
+                joining=self._joining(wiring, connection.options),
             )
         finally:
             wiring.process.sends.end(begun)
 
-    async def answer(self, pending: Future[Receipt], message: object) -> Receipt:
+    async def answer(self, pending: Pending, message: object) -> Receipt:
         """Wait until a message was taken."""
         import asyncio
 
-        receipt = await asyncio.wrap_future(pending)
+        receipt = await (pending() if callable(pending) else asyncio.wrap_future(pending))
         email_dispatched.send(self.app, message=message)
         return receipt
 
@@ -189,13 +192,14 @@ class AppDesk:
         engine, draft, letter, terms = self._sealed(wiring, connection, message, path)
         asked = connection.options.transport or draft.transport
         if connection.host is not None and not (asked or wiring.staged):
-            receipt = _by_host(connection.host, draft, letter, path)
+            receipt = send_by_host(connection.host, draft, letter, path)
         elif self.suppressed(app, state):
             receipt = Receipt(letter.id, letter.message_id, "suppressed", durable=False)
         elif connection.group is not None:
             return connection.group.take(engine, message, letter, terms)
         else:
-            receipt = engine.submit([(letter, terms)])[0]
+            joining, batch = self._joining(wiring, connection.options), [(letter, terms)]
+            receipt = (engine.join(batch, joining) if joining else engine.submit(batch))[0]
         if connection.group is not None:
             connection.group.count += 1
         email_dispatched.send(app, message=message)
@@ -208,16 +212,42 @@ class AppDesk:
         from .delivery.loop import following
 
         app = self.app
+        waiting = self._waiting(wiring, connection.options)
+        if waiting is None and self._joining(wiring, connection.options) is not None:
+            return self._submit(wiring, connection, message, path)
         engine, _, letter, terms = self._sealed(wiring, connection, message, path)
         if self.suppressed(app, connection.mail):
             email_dispatched.send(app, message=message)
             return Receipt(letter.id, letter.message_id, "suppressed", durable=False)
+        if waiting is not None:
+            connection.pending.append((partial(waiting, engine, letter, terms), message))
+            return Receipt(letter.id, letter.message_id, "queued", durable=False)
         taking = engine.begin([(letter, terms)])
         if (connection.options.engine or wiring.engine) != "immediate":
             begun = wiring.process.sends.begin(request_here(), elsewhere=True)
             taking.add_done_callback(lambda _: wiring.process.sends.end(begun))
         connection.pending.append((following(taking, lambda receipts: receipts[0]), message))
         return Receipt(letter.id, letter.message_id, "queued", durable=False)
+
+    def _joining(self, wiring: Wiring, options: SendOptions) -> Joining | None:
+        """What a send joins, if anything."""
+        if options.session is None or (self._sessions is None and options.session == "auto"):
+            return None
+        from ._joining import joining_of
+
+        self._joins = True
+        stores = (options.engine or wiring.engine) == "outbox"
+        return joining_of(self._sessions, options.session, stores=stores)
+
+    def _waiting(self, wiring: Wiring, options: SendOptions) -> Waiting | None:
+        """What joins a session for coroutines, if a send is to join one."""
+        if options.session is None or (self._sessions is None and options.session == "auto"):
+            return None
+        from ._joining import waiting_of
+
+        self._joins = True
+        stores = (options.engine or wiring.engine) == "outbox"
+        return waiting_of(self._sessions, options.session, stores=stores)
 
     def _sealed(
         self, wiring: Wiring, connection: Connection, message: object, path: Written | None
@@ -227,13 +257,16 @@ class AppDesk:
         if engine is None:
             known = ", ".join(sorted(wiring.engines))
             raise ConfigurationError(f"engine={options.engine!r} is not one of: {known}.")
-        draft = message if isinstance(message, Draft) else _foreign(message)
+        draft = message if isinstance(message, Draft) else foreign(message)
         now = time.time()
-        letter = _letter(app, wiring, draft, now)
+        asked = options.transport or draft.transport
+        letter = letter_of(app, wiring, draft, now, asked or "")
         if path:
             letter = replace(letter, envelope_from=parse_address(path, "envelope_from").addr)
+        if options.retry_delays is not None:
+            letter = replace(letter, retry_delays=retry_delays_of(options.retry_delays))
         terms = terms_of(now, options, draft.priority)
-        if asked := options.transport or draft.transport:
+        if asked:
             name, url = wiring.transport(asked, options.engine or wiring.engine)
             terms = replace(terms, transport=name, url=url)
         return engine, draft, letter, terms
@@ -241,7 +274,7 @@ class AppDesk:
     def seal(self, state: _Mail, message: Draft, id: str, now: float) -> Letter:
         """Make a letter of a message, with what the settings say where it says nothing."""
         app = self.app
-        return _seal(app, self.wired(app, state), message, id, now)
+        return seal(app, self.wired(app, state), message, id, now, message.transport or "")
 
     def unsent(self) -> Receipt:
         """The receipt for what some override of a step did not hand on."""
@@ -283,7 +316,18 @@ class AppDesk:
 
     def retry(self, id: str) -> bool:
         """Put a message back into the queue, if it has ended or waits for a person."""
-        again = self._store().retry(id, time.time())
+        return self._going(self._store().retry(id, time.time()))
+
+    def hold(self, id: str, reason: str) -> bool:
+        """Keep a message back, if it is in the queue."""
+        return self._store().hold(id, reason)
+
+    def release(self, id: str) -> bool:
+        """Let a message go that is kept back."""
+        return self._going(self._store().release_held(id))
+
+    def _going(self, again: bool) -> bool:
+        """Whether a message is in the queue again, for a worker to be there."""
         if again:
             self.wiring.process.ensure_worker()
         return again
@@ -312,6 +356,13 @@ class AppDesk:
             wiring.process.sends.wait(request_here())
         return response
 
+    def on_end(self, error: BaseException | None) -> None:
+        """Let what was joined be sent, if it is left without a commit."""
+        if self._joins:
+            from ._joining import leave
+
+            leave(error)
+
     @property
     def sending(self) -> bool:
         """Whether any answer may have to wait."""
@@ -322,79 +373,3 @@ class AppDesk:
         if state.suppress != self._plain["suppress"]:
             return bool(state.suppress)
         return flag(app.config, "MAIL_SUPPRESS_SEND", app.testing)
-
-
-def flag(config: Mapping[str, Any], key: str, default: bool) -> bool:
-    """A setting that is true or false, also as the environment has it."""
-    value = config.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, bool):
-        return value
-    from ._kinds import boolean
-
-    try:
-        return boolean(value)
-    except ValueError:
-        raise ConfigurationError(f"'{key}' must be true or false.") from None
-
-
-def _same_road(wiring: Wiring, settings: Settings) -> bool:
-    """Whether letters are sent alike, however they are made."""
-    before = wiring.settings
-    return before == replace(
-        settings,
-        default_sender=before.default_sender,
-        ascii_attachments=before.ascii_attachments,
-    )
-
-
-def _show_transcript() -> None:
-    """Let what is said to servers be seen on stderr, as smtplib shows it."""
-    from flask.logging import default_handler
-
-    transcript = logging.getLogger("flask_outbox.smtp")
-    transcript.setLevel(logging.DEBUG)
-    if not transcript.hasHandlers():
-        transcript.addHandler(default_handler)
-
-
-def _foreign(message: object) -> Draft:
-    from .mail.foreign import from_foreign
-
-    return from_foreign(message)
-
-
-def _letter(app: Flask, wiring: Wiring, draft: Draft, now: float) -> Letter:
-    if not isinstance(draft, Message):
-        return _seal(app, wiring, draft, new_id(now), now)
-    letter = _seal(app, wiring, draft, draft.next_letter_id() or new_id(now), now)
-    draft.note_letter(letter.id, now)
-    content = draft.own_content
-    return letter if content is None else replace(letter, raw=content)
-
-
-def _seal(app: Flask, wiring: Wiring, draft: Draft, id: str, now: float) -> Letter:
-    if draft.template or draft.locale:
-        from ._render import render
-
-        render(app, draft)
-    letter = wiring.seal(draft, id, now)
-    if letter.text is letter.html is None and (letter.attachments or letter.alternatives):
-        # As in Flask-Mail: some readers show what comes first as the text, where there is none, not even an empty one.
-        letter = replace(letter, text="")
-    return letter
-
-
-def _by_host(host: smtplib.SMTP, draft: Draft, letter: Letter, path: Written | None) -> Receipt:
-    """Send as Flask-Mail does, over a connection that the caller has opened."""
-    from .mail.mime import compose
-
-    host.sendmail(
-        sanitize_address(path or draft.sender or letter.sender),
-        [sanitize_address(to) for to in draft.send_to],
-        compose(letter),
-        draft.mail_options,
-        draft.rcpt_options,
-    )
-    return Receipt(letter.id, letter.message_id, "sent", durable=False)

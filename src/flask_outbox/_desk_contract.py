@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
+
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
 
     from ._batch import Group
     from ._flask_mail import Connection, _Mail
@@ -16,6 +22,32 @@ if TYPE_CHECKING:
     from .mail.address import Written
     from .mail.letter import Letter
     from .mail.message import Message as Draft
+
+
+#: A session whose transaction a send may join.
+AnySession: TypeAlias = (
+    "Session | scoped_session[Any] | AsyncSession | async_scoped_session[AsyncSession]"
+)
+
+#: ``"auto"`` is that of the application, where it holds changes; None is none.
+SessionChoice: TypeAlias = "AnySession | Literal['auto'] | None"
+
+#: What can be awaited for a receipt.
+Pending: TypeAlias = "Future[Receipt] | Callable[[], Awaitable[Receipt]]"
+
+
+class SQLAlchemy(Protocol):
+    """Flask-SQLAlchemy, or Flask-SQLAlchemy-Lite."""
+
+    @property
+    def session(self) -> Session | scoped_session[Any]:
+        """That of the current application context."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """The one that is used by default."""
+        ...
 
 
 class SendOptions(NamedTuple):
@@ -29,7 +61,10 @@ class SendOptions(NamedTuple):
     key: str | None = None
     guarantee: str = "at_least_once"
     transport: str | None = None
+    retry_delays: Sequence[float | timedelta] | None = None
+    hold: bool | str = False
     wait: bool = True
+    session: SessionChoice = "auto"
 
     def __repr__(self) -> str:
         # Of a transport that is a URL the password is a part.
@@ -56,7 +91,7 @@ class Desk(Protocol):
         """Let a connection collect what is sent over it."""
         ...
 
-    async def answer(self, pending: Future[Receipt], message: object) -> Receipt:
+    async def answer(self, pending: Pending, message: object) -> Receipt:
         """Wait until a message was taken."""
         ...
 
@@ -82,4 +117,12 @@ class Desk(Protocol):
 
     def retry(self, id: str) -> bool:
         """Put a message back into the queue, if it has ended or waits for a person."""
+        ...
+
+    def hold(self, id: str, reason: str) -> bool:
+        """Keep a message back, if it is in the queue."""
+        ...
+
+    def release(self, id: str) -> bool:
+        """Let a message go that is kept back."""
         ...

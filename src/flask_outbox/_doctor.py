@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +13,8 @@ from flask import Flask
 
 from ._config import called_in
 from ._message import Message
-from ._roads import default_server, half_a_login
-from ._settings import Settings, unknown_keys
+from ._roads import Signpost, signposts
+from ._settings import DEFAULT, Settings, unknown_keys
 from ._terminal import clock, desk_of, span
 from .errors import DeliveryError, MailError
 from .ledger.checkup import examine, exists
@@ -59,7 +60,7 @@ def examination(load: Callable[[], Flask], to: str | None) -> Iterator[Finding]:
             yield ok("outbox", f"With MAIL_ENGINE={wiring.engine!r} there is none.")
         else:
             yield from _outbox(wiring, wiring.store)
-        yield from _road(called_in(app.app_context, wiring.settings))
+        yield from _roads(app, wiring.settings)
         if to is not None:
             yield _test(desk, to)
 
@@ -84,8 +85,9 @@ def _doubts(app: Flask, desk: AppDesk, settings: Settings) -> Iterator[Finding]:
     if desk.suppressed(app, desk.state):
         cure = "Set MAIL_SUPPRESS_SEND=False, or TESTING=False."
         yield warning("settings", "Sending is suppressed: nothing is sent or stored.", cure)
-    if half := half_a_login(settings):
-        yield warning("settings", half)
+    for post in signposts(settings):
+        if half := post.half_a_login:
+            yield warning("settings", half)
     if not settings.tls_verify:
         text = "MAIL_TLS_VERIFY=False: whoever is on the way can read mail and password."
         yield warning("settings", text, "Name the server's authority in MAIL_TLS_CA instead.")
@@ -186,16 +188,27 @@ def _messages(status: Status, now: float) -> Iterator[Finding]:
 # -- the server ------------------------------------------------------------------------------------------------
 
 
-def _road(settings: Settings) -> Iterator[Finding]:
-    server = default_server(settings)
+def _roads(app: Flask, settings: Settings) -> Iterator[Finding]:
+    posts = signposts(settings)
+    if not any(post.name == DEFAULT for post in posts):
+        whom = " for messages that name no transport" if posts else ""
+        cure = "Set MAIL_URL or MAIL_SERVER."
+        yield failed("server", f"No mail server is configured{whom}.", cure)
+    for post in posts:
+        for end in post.ends:
+            for finding in _road(replace(end, settings=called_in(app.app_context, end.settings))):
+                subject = "server" if post.name == DEFAULT else f"server {post.name}"
+                yield replace(finding, subject=subject)
+
+
+def _road(end: Signpost) -> Iterator[Finding]:
+    server = end.server
     if server is not None:
-        yield from _server(server, settings.max_size, asyncio.run(probe(server)), time.time())
-    elif settings.url is None:
-        yield failed("server", "No mail server is configured.", "Set MAIL_URL or MAIL_SERVER.")
-    else:
-        scheme = settings.url.strip().partition("://")[0]
-        text = f"MAIL_URL begins with {scheme}://, by which no mail leaves this machine."
-        yield warning("server", text, "Set MAIL_URL to a mail server where mail is to be sent.")
+        yield from _server(server, end.settings.max_size, asyncio.run(probe(server)), time.time())
+    elif end.dsn is not None:
+        where = "MAIL_URL" if end.name == DEFAULT else "The URL"
+        text = f"{where} begins with {end.dsn.scheme}://, by which no mail leaves this machine."
+        yield warning("server", text, f"Set {where} to a mail server where mail is to be sent.")
 
 
 def _server(server: SmtpSettings, max_size: int, found: Probe, now: float) -> Iterator[Finding]:

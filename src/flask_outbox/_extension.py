@@ -10,10 +10,11 @@ from flask import Flask
 from flask.sansio.app import App
 
 from ._application import attend
-from ._desk import AppDesk, flag
-from ._desk_contract import Desk
+from ._desk import AppDesk
+from ._desk_contract import Desk, SQLAlchemy
 from ._flask_mail import _Mail, _MailMixin, desk_here
 from ._locks import Lock
+from ._state import flag
 
 _lock = Lock()
 
@@ -24,22 +25,28 @@ class Mail(_MailMixin):
     What Flask and Quart have in common is all that is asked of an application.
 
     :param app: call :meth:`init_app` on this application.
+    :param db: Flask-SQLAlchemy's or Flask-SQLAlchemy-Lite's extension: what is sent while its session holds changes is
+        sent if they are committed. Where its database is a server that can hold the outbox, and ``MAIL_OUTBOX_URL``
+        names none, the outbox is there.
     """
 
     _own: ReferenceType[Flask] | None = None
+    _db: SQLAlchemy | None = None
 
-    def __init__(self, app: App | None = None) -> None:
+    def __init__(self, app: App | None = None, *, db: SQLAlchemy | None = None) -> None:
         self._apps: WeakSet[Flask] = WeakSet()
+        self._db = db
         if app is not None:
             self.init_app(app)
             self.app = _behind(app)
 
-    def init_app(self, app: App) -> _Mail:
+    def init_app(self, app: App, *, db: SQLAlchemy | None = None) -> _Mail:
         """Read the application's ``MAIL_*`` settings. Starts no thread and opens no file.
 
         A second call, of this or another instance, reads the settings again. Where they are the same, nothing else
         happens; where not, what is in flight under the old ones is waited for.
 
+        :param db: as of the class, for this application; ``db.init_app(app)`` comes before.
         :returns: ``app.extensions["mail"]``.
         :raises ConfigurationError: a setting is wrong; the text names the key and the cure.
         """
@@ -49,12 +56,12 @@ class Mail(_MailMixin):
         with _lock:
             desk: AppDesk | None = app.extensions.get("flask_outbox")
             if desk is None:
-                desk = AppDesk(app, state, vars(plain))
+                desk = AppDesk(app, state, vars(plain), db or self._db)
                 app.extensions["flask_outbox"] = desk
                 if not app._got_first_request:
                     attend(app, desk)
             else:
-                desk.settle(app, state, vars(plain))
+                desk.settle(app, state, vars(plain), db or self._db)
         state.desk = desk
         app.extensions["mail"] = state
         self._apps.add(app)

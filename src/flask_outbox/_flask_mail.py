@@ -26,9 +26,9 @@ from .signals import email_dispatched
 
 if TYPE_CHECKING:
     import smtplib
-    from concurrent.futures import Future
 
     from ._batch import Group
+    from ._desk_contract import Pending, SessionChoice
     from .engines.base import Batch, Receipt
     from .ledger.reports import MessageView, Status
 
@@ -59,6 +59,9 @@ class _MailMixin:
         key: str | None = None,
         guarantee: str = "at_least_once",
         transport: str | None = None,
+        retry_delays: Sequence[float | timedelta] | None = None,
+        hold: bool | str = False,
+        session: SessionChoice = "auto",
     ) -> Receipt:
         """Send a message: with the outbox engine store it and return, with the immediate one deliver it.
 
@@ -72,8 +75,15 @@ class _MailMixin:
             first one's receipt.
         :param guarantee: ``"at_least_once"``, or ``"at_most_once"`` for what must not arrive twice: then a
             message whose answer was lost is not sent again but waits for a person as ``uncertain``.
-        :param transport: what it goes over: ``"default"``, or a URL like ``MAIL_URL``; the message's own where it is
-            left out. A URL with a password is for the immediate engine: the outbox stores none.
+        :param transport: what it goes over: ``"default"``, a name of ``MAIL_TRANSPORTS``, or a URL like ``MAIL_URL``;
+            the message's own where it is left out. A URL with a password is for the immediate engine: the outbox
+            stores none.
+        :param retry_delays: seconds before each further try, instead of ``MAIL_RETRY_DELAYS``; the last one repeats,
+            and none at all is no second try.
+        :param hold: store it, and send it only when :meth:`release` says so; a text is the reason that is shown.
+        :param session: the session of SQLAlchemy whose transaction the message is a part of: it is sent if that is
+            committed, and is not if it is rolled back. ``"auto"`` is the one of ``Mail(app, db=db)``, if it holds
+            changes; None is none.
         :raises MessageError: the message is wrong; ``field`` names where.
         :raises ConfigurationError: the transport is a URL with a password, and the engine stores.
         :raises OutboxError: it could not be stored.
@@ -81,7 +91,19 @@ class _MailMixin:
         """
         connection = self._hand_over(
             message,
-            SendOptions(engine, delay, at, expires, priority, key, guarantee, transport),
+            SendOptions(
+                engine,
+                delay,
+                at,
+                expires,
+                priority,
+                key,
+                guarantee,
+                transport,
+                retry_delays,
+                hold,
+                session=session,
+            ),
         )
         return connection.receipt or self.find_desk().unsent()
 
@@ -97,6 +119,9 @@ class _MailMixin:
         key: str | None = None,
         guarantee: str = "at_least_once",
         transport: str | None = None,
+        retry_delays: Sequence[float | timedelta] | None = None,
+        hold: bool | str = False,
+        session: SessionChoice = "auto",
     ) -> Coroutine[Any, Any, Receipt]:
         """As :meth:`send`, for coroutines: ``await mail.send_async(message)`` never blocks the event loop.
 
@@ -105,7 +130,19 @@ class _MailMixin:
         """
         connection = self._hand_over(
             message,
-            SendOptions(engine, delay, at, expires, priority, key, guarantee, transport, False),
+            SendOptions(
+                engine,
+                delay,
+                at,
+                expires,
+                priority,
+                key,
+                guarantee,
+                transport,
+                retry_delays,
+                hold,
+                session=session,
+            )._replace(wait=False),
         )
         return _answered(self.find_desk(), connection)
 
@@ -129,6 +166,9 @@ class _MailMixin:
         key: Callable[[Message], str | None] | None = None,
         guarantee: str = "at_least_once",
         transport: str | None = None,
+        retry_delays: Sequence[float | timedelta] | None = None,
+        hold: bool | str = False,
+        session: SessionChoice = "auto",
     ) -> Batch:
         """Send many messages: of any number, in as much memory as some hundreds of them need.
 
@@ -148,7 +188,17 @@ class _MailMixin:
             )
         desk, connection = self.find_desk(), self.connect()
         connection.options = SendOptions(
-            engine, delay, at, expires, priority, None, guarantee, transport
+            engine,
+            delay,
+            at,
+            expires,
+            priority,
+            None,
+            guarantee,
+            transport,
+            retry_delays,
+            hold,
+            session=session,
         )
         with desk.gather(connection, atomic=atomic) as group:
             connection.group = group
@@ -208,6 +258,20 @@ class _MailMixin:
         :returns: whether it was one.
         """
         return self.find_desk().retry(id)
+
+    def hold(self, id: str, reason: str = "by hand") -> bool:
+        """Keep a message back that is in the queue, until :meth:`release`.
+
+        :returns: whether it is. A message that is being sent, over or unknown stays as it is.
+        """
+        return self.find_desk().hold(id, reason)
+
+    def release(self, id: str) -> bool:
+        """Let a message go that is held: at once, or when it was to be sent, and with the tries that it had.
+
+        :returns: whether it was one.
+        """
+        return self.find_desk().release(id)
 
     def status(self) -> Status:
         """Counts, lanes and workers at this moment."""
@@ -283,7 +347,7 @@ class Connection:
         #: What collects the messages, in the place of sending them at once.
         self.group: Group | None = None
         #: What has not yet got its own, where nobody waits here.
-        self.pending: list[tuple[Future[Receipt], object]] = []
+        self.pending: list[tuple[Pending, object]] = []
 
     def __enter__(self) -> Self:
         self.num_emails = 0

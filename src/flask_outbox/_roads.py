@@ -2,68 +2,219 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from sys import maxsize
-from typing import Any
 
 from ._kinds import BOOLEAN
-from ._settings import Settings, with_options
+from ._servers import lmtp_from_dsn, smtp_from_dsn, smtp_from_keys
+from ._settings import DEFAULT, Settings, of_transport
 from .errors import ConfigurationError, MessageError
 from .mail.letter import Letter
 from .mail.mime import compose
+from .rules.roads import Rests
 from .transports.base import Transport
 from .transports.console import ConsoleTransport
-from .transports.dsn import Dsn, malformed, parse_dsn
+from .transports.dsn import WRAPPERS, Dsn, parse_dsn, wrapping
+from .transports.failover import FailoverTransport
 from .transports.file import FileTransport
 from .transports.memory import MemoryTransport
 from .transports.null import NullTransport
+from .transports.roundrobin import RoundRobinTransport
 from .transports.smtp import SmtpTransport
-from .transports.smtp_settings import SmtpSettings, is_loopback
+from .transports.smtp_settings import SmtpSettings
 
 Road = Callable[[], Transport]
 
+#: What makes a transport that may be made of others, which it finds by their names.
+_Maker = Callable[[Callable[[str], Transport]], Transport]
 
-def default_road(settings: Settings) -> Road | None:
-    """The default transport's; None where there is no server.
 
-    :raises ConfigurationError: what is set about it cannot be.
+@dataclass(frozen=True, slots=True, repr=False)
+class Signpost:
+    """What is said of one configured transport.
+
+    :param settings: its own.
+    :param dsn: its URL taken apart; None where single keys say what it is.
     """
-    if settings.url is None:
-        server = smtp_from_keys(settings)
-        return None if server is None else _smtp_road(server, settings)
-    dsn = parse_dsn(settings.url, "MAIL_URL")
-    return _builder(dsn)(dsn, settings)
+
+    name: str
+    settings: Settings
+    dsn: Dsn | None
+
+    @property
+    def server(self) -> SmtpSettings | None:
+        """Its server; None where it leads to none, or is made of others.
+
+        :raises ConfigurationError: what is said of it cannot be.
+        """
+        if self.dsn is None:
+            return smtp_from_keys(self.settings)
+        if self.dsn.scheme == "lmtp+unix":
+            return lmtp_from_dsn(self.dsn, self.settings)
+        is_server = _BY_SCHEME.get(self.dsn.scheme) is _server_road
+        return smtp_from_dsn(self.dsn, self.settings) if is_server else None
+
+    @property
+    def ends(self) -> Iterator[Signpost]:
+        """Itself, or those that its URL is made of, but for names of others."""
+        if self.dsn is None or not self.dsn.members:
+            yield self
+            return
+        for one in self.dsn.members:
+            if one.scheme:
+                yield from Signpost(one.name, self.settings, one).ends
+
+    @property
+    def half_a_login(self) -> str:
+        """What to warn of where a user is named and nobody logs in, as with Flask-Mail; or "".
+
+        :raises ConfigurationError: as :attr:`server`.
+        """
+        found = (_half_a_login(server, self) for end in self.ends if (server := end.server))
+        return next(filter(None, found), "")
 
 
-def default_server(settings: Settings) -> SmtpSettings | None:
-    """The server of the default transport; None where it leads to none.
+def signposts(settings: Settings) -> list[Signpost]:
+    """The configured transports; the default first, where there is one.
 
-    :raises ConfigurationError: what is set about it cannot be.
+    :raises ConfigurationError: what is said of one cannot be read.
     """
-    if settings.url is None:
-        return smtp_from_keys(settings)
-    dsn = parse_dsn(settings.url, "MAIL_URL")
-    builder = _builder(dsn)
-    if builder is _socket_road:
-        return lmtp_from_dsn(dsn, settings)
-    return smtp_from_dsn(dsn, settings) if builder is _server_road else None
-
-
-def half_a_login(settings: Settings) -> str:
-    """What to warn of where a user is named and nobody logs in, as with Flask-Mail; or "".
-
-    :raises ConfigurationError: as :func:`default_server`.
-    """
-    server = default_server(settings)
-    if server is None or server.wants_login or not (server.username or server.password):
-        return ""
+    posts = [_signpost(name, given, settings) for name, given in settings.transports]
+    if DEFAULT in dict(settings.transports):
+        return sorted(posts, key=lambda post: post.name != DEFAULT)
     if settings.url is not None:
+        return [Signpost(DEFAULT, settings, parse_dsn(settings.url, "MAIL_URL")), *posts]
+    return posts if settings.server is None else [Signpost(DEFAULT, settings, None), *posts]
+
+
+def _signpost(name: str, given: str | Mapping[str, object], settings: Settings) -> Signpost:
+    with _told_of(name):
+        if isinstance(given, str):
+            given = {"url": given}
+        if wrapper := next((word for word in WRAPPERS if word in given), ""):
+            members, given = given[wrapper], {k: v for k, v in given.items() if k != wrapper}
+            if isinstance(members, str) or not isinstance(members, Sequence) or "url" in given:
+                raise ConfigurationError(
+                    f"'{wrapper}' must be a list of URLs and names, and stand in the place of 'url'."
+                )
+            dsn = wrapping(wrapper, [str(one) for one in members], wrapper)
+            return Signpost(name, of_transport(settings, {"url": dsn.name} | given), dsn)
+        own = of_transport(settings, given)
+        return Signpost(name, own, None if own.url is None else parse_dsn(own.url, "url"))
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Let errors say which transport they are about."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"MAIL_TRANSPORTS[{name!r}]: {error}") from error
+
+
+def _half_a_login(server: SmtpSettings, post: Signpost) -> str:
+    if server.wants_login or not (server.username or server.password):
+        return ""
+    named = post.name in dict(post.settings.transports)
+    where = f"MAIL_TRANSPORTS[{post.name!r}]" if named else "MAIL_URL"
+    if post.dsn is not None:
         missing = "password" if server.username else "user"
-        return f"MAIL_URL has no {missing}: nobody logs in. Write user:password@ before the server's name, or neither."
-    missing = "MAIL_PASSWORD" if server.username else "MAIL_USERNAME"
-    return f"{missing} is not set: nobody logs in. Set MAIL_USERNAME and MAIL_PASSWORD, or neither."
+        return f"{where} has no {missing}: nobody logs in. Write user:password@ before the server's name, or neither."
+    words = ("username", "password") if named else ("MAIL_USERNAME", "MAIL_PASSWORD")
+    missing = words[bool(server.username)]
+    prefix = f"{where}: " if named else ""
+    return (
+        f"{prefix}{missing} is not set: nobody logs in. Set {words[0]} and {words[1]}, or neither."
+    )
+
+
+class Roads:
+    """The configured roads of one application.
+
+    :param own: gives the settings of one in the form in which they are used.
+    :raises ConfigurationError: one of them cannot be.
+    """
+
+    def __init__(
+        self, settings: Settings, own: Callable[[Settings], Settings] = lambda s: s
+    ) -> None:
+        # Shared by all that is made of them in this process.
+        self._rests = Rests()
+        self._makers: dict[str, _Maker] = {}
+        posts = signposts(settings)
+        #: The settings of those in ``MAIL_TRANSPORTS``.
+        self.named = {
+            post.name: post.settings for post in posts if post.name in dict(settings.transports)
+        }
+        for post in posts:
+            with _told_of(post.name) if post.name in self.named else nullcontext():
+                self._makers[post.name] = _maker(post.dsn, own(post.settings), self._rests)
+        self._check({post.name: set(post.dsn.names) if post.dsn else set() for post in posts})
+
+    def _check(self, made_of: Mapping[str, set[str]]) -> None:
+        """Whether each can be made of others."""
+        left, ready = dict(made_of), set[str]()
+        if any(one not in made_of for others in made_of.values() for one in others):
+            known = ", ".join(made_of)
+            raise ConfigurationError(
+                f"failover and roundrobin must hold URLs or names of transports; there are: {known}."
+            )
+        while now := {name for name, others in left.items() if others <= ready}:
+            ready |= now
+            left = {name: others for name, others in left.items() if name not in now}
+        if left:
+            raise ConfigurationError(
+                f"MAIL_TRANSPORTS: these are made of one another: {', '.join(sorted(left))}."
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called; ``default`` always is one, also where it waits for a server."""
+        return tuple(dict.fromkeys([DEFAULT, *self._makers]))
+
+    def make(self) -> dict[str, Transport]:
+        """All of them, for one event loop."""
+        made: dict[str, Transport] = {}
+
+        def find(name: str) -> Transport:
+            if name not in made:
+                made[name] = self._makers[name](find)
+            return made[name]
+
+        return {name: find(name) for name in self._makers}
+
+
+def _maker(dsn: Dsn | None, settings: Settings, rests: Rests) -> _Maker:
+    """:raises ConfigurationError: it cannot be made."""
+    if dsn is None:
+        server = smtp_from_keys(settings)
+        assert server is not None
+        road = _smtp_road(server, settings)
+    elif dsn.members:
+        return _wrapper(dsn, settings, rests)
+    else:
+        road = _builder(dsn)(dsn, settings)
+    return lambda find: road()
+
+
+def _wrapper(dsn: Dsn, settings: Settings, rests: Rests) -> _Maker:
+    if settings.oauth_token is not None:
+        raise ConfigurationError(
+            "a token is for one server alone: give that a name in MAIL_TRANSPORTS and an 'oauth_token', and its name"
+            f" to {dsn.scheme}."
+        )
+    own = {one.name: _maker(one, settings, rests) for one in dsn.members if one.scheme}
+    names = [one.name for one in dsn.members]
+    borrowed = [name for name in names if name not in own]
+    kind = RoundRobinTransport if dsn.scheme == "roundrobin" else FailoverTransport
+
+    def make(find: Callable[[str], Transport]) -> Transport:
+        roads = {name: own[name](find) if name in own else find(name) for name in names}
+        return kind(roads, rests=rests, borrowed=borrowed)
+
+    return make
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +238,23 @@ def passing_road(url: str, settings: Settings) -> PassingRoad:
     shown = ""
     try:
         dsn = parse_dsn(url, "transport")
-        builder = _builder(dsn)
+        if next(dsn.names, None):
+            raise ConfigurationError(
+                "'transport' must hold URLs only in its brackets; what holds names is configured in MAIL_TRANSPORTS."
+            )
+        for end in Signpost("", settings, dsn).ends:
+            assert end.dsn is not None
+            _builder(end.dsn)
         # Not before its kind is known: with another one the user, too, may be a secret.
         shown = f"transport={dsn.name!r}: "
-        road = builder(dsn, replace(settings, oauth_token=None))
+        make = _maker(dsn, replace(settings, oauth_token=None), Rests())
     except ConfigurationError as error:
         raise MessageError(f"{shown}{error}", field="transport") from error
-    return PassingRoad(dsn.name, bool(dsn.password), road)
+    return PassingRoad(dsn.name, dsn.secret, lambda: make(_nobody))
+
+
+def _nobody(name: str) -> Transport:
+    raise LookupError(name)  # it holds no names
 
 
 def _builder(dsn: Dsn) -> Callable[[Dsn, Settings], Road]:
@@ -140,98 +301,6 @@ def _smtp_road(server: SmtpSettings, settings: Settings) -> Road:
     return lambda: SmtpTransport(server, compose=composer)
 
 
-def smtp_from_keys(settings: Settings) -> SmtpSettings | None:
-    """The server that Flask-Mail's keys name, if they do."""
-    if settings.server is None:
-        return None
-    usual = 465 if settings.use_ssl else 25
-    port = usual if settings.port is None else settings.port
-    tls = {True: "required", False: "never", None: None}[settings.use_tls]
-    tls = "implicit" if settings.use_ssl else tls
-    login = settings.username, settings.password
-    return _smtp(settings, settings.server, port, *login, tls=tls)
-
-
-def smtp_from_dsn(dsn: Dsn, settings: Settings) -> SmtpSettings:
-    """The server that a URL names.
-
-    :raises ConfigurationError: it names none, or an option is wrong.
-    """
-    if not dsn.host or dsn.path not in ("", "/"):
-        raise malformed(dsn.key)
-    options = dict(dsn.options)
-    tls = options.pop("tls", None)
-    if dsn.scheme == "smtps":
-        if tls not in (None, "implicit"):
-            raise ConfigurationError(
-                f"'{dsn.key}' contradicts itself: smtps:// is TLS from the first byte, and its option tls is not."
-            )
-        tls = "implicit"
-    return _smtp(
-        with_options(settings, options, dsn.key),
-        dsn.host,
-        _PORTS[dsn.scheme] if dsn.port is None else dsn.port,
-        dsn.username,
-        dsn.password,
-        tls="required" if tls == "starttls" else tls,
-        lmtp=dsn.scheme == "lmtp",
-    )
-
-
-def lmtp_from_dsn(dsn: Dsn, settings: Settings) -> SmtpSettings:
-    """The server behind the Unix socket that a URL names."""
-    if dsn.host or len(dsn.path) < 2:
-        raise ConfigurationError(
-            f"'{dsn.key}' must name the socket, like lmtp+unix:///run/lmtp.sock."
-        )
-    settings = with_options(settings, dsn.options, dsn.key)
-    return _smtp(settings, "localhost", 24, None, None, lmtp=True, socket=dsn.path)
-
-
-def _smtp(
-    settings: Settings,
-    host: str,
-    port: int,
-    username: str | None,
-    password: str | None,
-    *,
-    tls: str | None = None,
-    **more: Any,
-) -> SmtpSettings:
-    if settings.auth_mechanisms is not None:
-        more["auth_mechanisms"] = settings.auth_mechanisms
-    return SmtpSettings(
-        host=host,
-        port=port,
-        username=username,
-        password=password,
-        tls=tls or _default_tls(host, port, username),
-        tls_verify=settings.tls_verify,
-        tls_ca=settings.tls_ca,
-        tls_cert=settings.tls_cert,
-        tls_key=settings.tls_key,
-        local_hostname=settings.local_hostname,
-        timeout=settings.timeout or None,
-        pool_size=settings.pool_size,
-        max_messages=settings.max_emails or maxsize,  # 0 is no limit, in Flask-Mail
-        max_age=settings.pool_max_age,
-        idle_timeout=settings.pool_idle_timeout,
-        pipelining=settings.pipelining,
-        source_address=settings.source_address,
-        token=settings.oauth_token,
-        **more,
-    )
-
-
-def _default_tls(host: str, port: int, username: str | None) -> str:
-    """What is done about TLS where nothing was said: never less than the secrets need."""
-    if port == 465:
-        return "implicit"
-    if is_loopback(host):
-        return "never"
-    return "required" if username or port == 587 else "opportunistic"
-
-
 # -- DKIM ------------------------------------------------------------------------------------------------------
 
 
@@ -261,9 +330,6 @@ _PLAIN: dict[str, Road] = {
     "null": NullTransport,
 }
 
-# RFC 6409 3.1, RFC 8314 3.3; LMTP has none of its own.
-_PORTS = {"smtp": 587, "smtps": 465, "lmtp": 24}
-
 _BY_SCHEME: dict[str, Callable[[Dsn, Settings], Road]] = {
     "smtp": _server_road,
     "smtps": _server_road,
@@ -274,4 +340,4 @@ _BY_SCHEME: dict[str, Callable[[Dsn, Settings], Road]] = {
 }
 
 #: What a URL may begin with.
-SCHEMES = tuple(f"{scheme}://" for scheme in _BY_SCHEME)
+SCHEMES = (*(f"{scheme}://" for scheme in _BY_SCHEME), *(f"{kind}(" for kind in WRAPPERS))

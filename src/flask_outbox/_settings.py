@@ -19,14 +19,20 @@ from ._kinds import (
     BOOLEAN,
     CALLABLE,
     DATABASE,
+    DELAYS_FOR,
     FILE,
     INTEGER,
+    KEYS,
+    LIMITS,
     NUMBER,
     PATH,
     PATTERNS,
     PEM,
     SECONDS,
+    SPAN,
+    SPANS,
     TEXT,
+    TRANSPORTS,
     URL,
     WORDS,
     Kind,
@@ -34,6 +40,7 @@ from ._kinds import (
 )
 from .errors import ConfigurationError
 from .mail.address import Address
+from .rules.retention import Retention
 from .rules.retry import RetryPolicy
 
 Config = Mapping[str, Any]
@@ -92,10 +99,12 @@ def _setting(*row: Any, **more: Any) -> Any:
 
 
 _server = partial(_setting, "The mail server")
+_more = partial(_setting, "More transports")
 _pool = partial(_setting, "Connections")
 _message = partial(_setting, "Messages")
 _dkim = partial(_setting, "DKIM")
 _sending = partial(_setting, "Sending")
+_limit = partial(_setting, "Limits")
 _outbox = partial(_setting, "The outbox")
 _staging = partial(_setting, "Where mail may go")
 
@@ -108,6 +117,7 @@ class Settings:
     url: str | None = _server("MAIL_URL", URL, None,
         "The whole server in one key, instead of the six below: `smtp://user:password@host:587` or `smtps://…:465`. Its"
         " query holds options: `tls` (`starttls`, `opportunistic`, `never`) and those named at other keys here."
+        " `failover(smtp://… smtp://…)` and `roundrobin(…)` are [several](transports.md#several)."
         " Nothing is sent by `console://`, which prints, `file:///folder` (`?maildir=yes`), `null://` and `memory://`.")
     server: str | None = _server("MAIL_SERVER", TEXT, "localhost",
         "The server's name or address. Set to `None`, there is none: the app starts, and mail waits in the outbox.",
@@ -138,6 +148,11 @@ class Settings:
         "The name this machine gives itself in EHLO.", shown="this machine's name", option="local_hostname")
     source_address: str | None = _server("MAIL_SOURCE_ADDRESS", TEXT, None,
         "The address of this machine that connections come from.", shown="the system's choice", option="source_address")
+
+    transports: tuple[tuple[str, Any], ...] = _more("MAIL_TRANSPORTS", TRANSPORTS, (),
+        "More roads, by names that messages ask for: each a URL like `MAIL_URL`, or the settings of the server and of"
+        " its connections, in small letters and without `MAIL_`: `{'marketing': {'url': 'smtp://…', 'pool_size': 2}}`."
+        " See [Transports](transports.md).", shown="none")
 
     timeout: float | None = _pool("MAIL_TIMEOUT", NUMBER, None,
         "Seconds to wait for anything the server does, at most.",
@@ -184,6 +199,9 @@ class Settings:
     retry_delays: tuple[float, ...] = _sending("MAIL_RETRY_DELAYS", SECONDS, RetryPolicy().delays,
         "Seconds before each further try after a temporary failure, ±20 %; the last one repeats.",
         shown=", ".join(f"{delay:g}" for delay in RetryPolicy().delays))
+    retry_delays_for: tuple[tuple[str, tuple[float, ...]], ...] = _sending("MAIL_RETRY_DELAYS_FOR", DELAYS_FOR, (),
+        "Other delays for some temporary failures: `recipient`, `message`, `transport`, `unknown`, a reply code or an"
+        " enhanced one: `{'transport': [10, 60], '4.2.2': [3600]}`. See [Retries](limits.md#retries).", shown="none")
     background_limit: int = _sending("MAIL_BACKGROUND_LIMIT", INTEGER, 1_000,
         "Messages that `background` keeps in memory at most, in each process.")
     background_max_bytes: int = _sending("MAIL_BACKGROUND_MAX_BYTES", INTEGER, 64_000_000,
@@ -201,11 +219,36 @@ class Settings:
         " is said to the server is logged as well, without secrets (`flask_outbox.smtp`).",
         shown="Flask's `DEBUG`")
 
+    limits: tuple[tuple[str, Any], ...] = _limit("MAIL_LIMITS", LIMITS, (),
+        "How many messages may go out over a transport, or to a domain of recipients, within each `second`, `minute`,"
+        " `hour` and `day`, and how many may be under way at once (`connections`), by all workers together:"
+        " `{'default': {'second': 10, 'day': 50000}, '@example.org': {'minute': 60}}`."
+        " See [Limits](limits.md).", shown="none")
+    breaker: int = _limit("MAIL_BREAKER", INTEGER, 0,
+        "Tries in a row that fail by the fault of a transport, after which nothing is sent over it for a while; 0 is"
+        " never.")
+    breaker_pause: float = _limit("MAIL_BREAKER_PAUSE", NUMBER, 30.0,
+        "Seconds after which one message tries it again.")
+
     outbox_url: str = _outbox("MAIL_OUTBOX_URL", DATABASE, "sqlite:///outbox.sqlite",
-        "The database of the outbox, as SQLAlchemy names it. A relative SQLite file is in the instance folder.")
+        "The [database](databases.md) of the outbox, as SQLAlchemy names it: SQLite, PostgreSQL, MariaDB or MySQL. A"
+        " relative SQLite file is in the instance folder. With `Mail(app, db=db)`, [it is your"
+        " own](transactions.md) where that is on a server.")
     outbox_env: str = _outbox("MAIL_OUTBOX_ENV", TEXT, "",
         "A name for this deployment, such as `production`. Workers send only what was stored under their own, so"
         " that a copy of the database sends nothing elsewhere.", shown="no name")
+    outbox_key: tuple[bytes, ...] = _outbox("MAIL_OUTBOX_KEY", KEYS, (),
+        "A key of 32 random bytes in base64 (`openssl rand -base64 32`) by which texts and attachments are"
+        " [encrypted](retention.md#encryption) in the outbox; of several the first one encrypts, and each reads. Needs"
+        " the extra `crypto`.", shown="not encrypted")
+    retention: tuple[tuple[str, float], ...] = _outbox("MAIL_RETENTION", SPANS, (),
+        "How long a [message that is over](retention.md) is kept, by how it ended: `{\"sent\": \"7d\"}`, or as text"
+        " `sent=7d, dead=never`, or one time for all. What is not named is as it was.",
+        shown="sent=30d, cancelled=30d, dead=90d")
+    retention_body: tuple[tuple[str, float], ...] = _outbox("MAIL_RETENTION_BODY", SPANS, (),
+        "The same for its text and attachments, which may go earlier than its record.", shown="as long as the message")
+    retention_key: float = _outbox("MAIL_RETENTION_KEY", SPAN, Retention().keys,
+        "How long a `key` of `mail.send` is remembered.", shown="90d")
 
     redirect_to: tuple[str, ...] = _staging("MAIL_REDIRECT_TO", ADDRESSES, (),
         "Everything goes to these addresses instead, with its headers as they were and the recipients it was for in"
@@ -223,6 +266,23 @@ _ROWS: dict[str, Setting] = {one.name: one.metadata["setting"] for one in fields
 
 #: The table.
 SETTINGS = tuple(_ROWS.values())
+
+#: The transport that is there whether it is named or not.
+DEFAULT = "default"
+
+#: What ``MAIL_URL`` says in one.
+_IN_URL = ("server", "port", "username", "password", "use_tls", "use_ssl")
+
+#: What each transport says for itself, as no other one's secrets are to go there; the rest is as the settings say.
+_ITS_OWN = {"url", "oauth_token", *_IN_URL}
+
+#: What a transport of ``MAIL_TRANSPORTS`` may say, by the word it says it with.
+_OF_A_TRANSPORT = {
+    row.key.removeprefix("MAIL_").lower(): (name, row)
+    for name, row in _ROWS.items()
+    if row.group in ("The mail server", "Connections")
+    or name in ("retry_delays", "envelope_from", "reply_to")
+}
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
@@ -246,6 +306,11 @@ def read_settings(config: Config) -> Settings:
         )
     if settings.url:
         _refuse_beside_url(config)
+    if DEFAULT in dict(settings.transports) and (twice := _given(config, ("url", *_IN_URL))):
+        raise ConfigurationError(
+            f"'MAIL_TRANSPORTS' and '{twice[0]}' contradict each other: leave the latter out, or the transport"
+            " 'default'."
+        )
     dkim = ("MAIL_DKIM_DOMAIN", "MAIL_DKIM_SELECTOR", "MAIL_DKIM_KEY")
     missing = [key for key in dkim if not config.get(key)]
     if 0 < len(missing) < len(dkim):
@@ -254,17 +319,20 @@ def read_settings(config: Config) -> Settings:
 
 
 def _refuse_beside_url(config: Config) -> None:
-    """What the URL says must not be said again, but for the Falses of a configuration written for Flask-Mail."""
-    names = ("server", "port", "username", "password", "use_tls", "use_ssl")
-    if twice := [
-        _ROWS[name].key
-        for name in names
-        if _ROWS[name].read(config) and config.get(_ROWS[name].key)
-    ]:
+    if twice := _given(config, _IN_URL):
         raise ConfigurationError(
             f"'MAIL_URL' and '{twice[0]}' contradict each other: leave one of them out; MAIL_URL names server, port,"
             " user, password and TLS in one."
         )
+
+
+def _given(config: Config, names: Sequence[str]) -> list[str]:
+    """The keys that say something, which the Falses of a configuration written for Flask-Mail do not."""
+    return [
+        _ROWS[name].key
+        for name in names
+        if _ROWS[name].read(config) and config.get(_ROWS[name].key)
+    ]
 
 
 def with_options(
@@ -284,6 +352,31 @@ def with_options(
             )
         name, row = rows[option]
         changes[name] = row.of.read(given, f"{where}?{option}")
+    return replace(settings, **changes)
+
+
+def of_transport(settings: Settings, given: Mapping[str, object]) -> Settings:
+    """The settings for one transport of ``MAIL_TRANSPORTS``: what it does not say is as they say, but for its server.
+
+    :raises ConfigurationError: a word is unknown or wrong, or two contradict each other.
+    """
+    changes: dict[str, Any] = {name: _ROWS[name].value for name in _ITS_OWN} | {"server": None}
+    for word, value in given.items():
+        if word not in _OF_A_TRANSPORT:
+            known = ", ".join(sorted(_OF_A_TRANSPORT))
+            raise ConfigurationError(f"an unknown word; known are: {known}.")
+        name, row = _OF_A_TRANSPORT[word]
+        if value is not None and value != "":
+            changes[name] = row.of.read(value, word)
+    url = changes["url"] is not None
+    if url == (changes["server"] is not None) or (url and any(changes[one] for one in _IN_URL)):
+        raise ConfigurationError(
+            "either 'url', which names server, port, user, password and TLS in one, or 'server'."
+        )
+    if changes["use_tls"] and changes["use_ssl"]:
+        raise ConfigurationError(
+            "'use_tls' and 'use_ssl' contradict each other: port 587 wants the former, port 465 the latter."
+        )
     return replace(settings, **changes)
 
 

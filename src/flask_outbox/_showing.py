@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,9 +24,10 @@ from ._terminal import (
     this_mail,
 )
 from .rules.states import State
+from .transports.dsn import is_url
 
 if TYPE_CHECKING:
-    from .ledger.reports import Status
+    from .ledger.reports import ClosedView, Status
     from .ledger.store import Store
 
 
@@ -56,7 +58,7 @@ def status_command(watch: bool, check: bool, overdue: float, as_json: bool) -> N
         if as_json:
             print_json(asdict(status))
         else:
-            _print_status(status, store, time.time())
+            _print_status(status, store, wiring.transports, time.time())
         return status
 
     if watch:
@@ -83,11 +85,21 @@ def _alarm(status: Status, now: float, overdue: float, external: bool) -> int:
     return 2 if missed and not status.working(now) else int(late)
 
 
-def _print_status(status: Status, store: Store, now: float) -> None:
+def _print_status(status: Status, store: Store, configured: Sequence[str], now: float) -> None:
     from .ledger.store import EVERY
 
     counts = [(state, str(count)) for state, count in status.counts.items()]
     table(("STATE", "MESSAGES"), counts, empty=_none_in(store))
+    waiting = Counter(dict.fromkeys(configured, 0))
+    for lane in status.lanes:
+        waiting[lane.transport] += lane.waiting
+    if len(waiting) > 1:
+        click.echo("")
+        rows = [
+            (name, str(count), _treated(name, status, configured))
+            for name, count in waiting.items()
+        ]
+        table(("TRANSPORT", "WAITING", "MAIL IS"), rows)
     if status.oldest_due is not None:
         click.echo(f"\nOldest due: {span(now - status.oldest_due)} ago")
     for transport, reason in status.paused.items():
@@ -95,9 +107,29 @@ def _print_status(status: Status, store: Store, now: float) -> None:
         click.echo(f"\n{what} is paused: {reason}")
     if status.paused:
         click.echo("Mend the cause, then run 'flask mail resume', with --all for everything.")
+    for one in status.closed:
+        click.echo(f"\n{_closed(one, now)}")
     workers = [(str(w.id), w.host, str(w.pid), f"{span(now - w.beat)} ago") for w in status.workers]
     click.echo("")
     table(("WORKER", "HOST", "PID", "LAST SEEN"), workers, empty="No worker is running.")
+
+
+def _treated(transport: str, status: Status, configured: Sequence[str]) -> str:
+    """What is done with the mail for it."""
+    from .ledger.store import EVERY
+
+    if transport in status.paused or EVERY in status.paused:
+        return "kept: paused"
+    return "sent" if transport in configured or is_url(transport) else "kept: not configured"
+
+
+def _closed(one: ClosedView, now: float) -> str:
+    when = "now" if one.opens is None else f"in {span(one.opens - now)}"
+    if not one.failures:
+        return f"The limit of {one.lane!r} is spent: its mail goes on {when}."
+    times = "once" if one.failures == 1 else f"{one.failures:,} times in a row"
+    goes = "its mail waits, and one message tries" if one.opens else "its mail is tried"
+    return f"Transport {one.lane!r} failed {times}: {goes} {when}. 'flask mail doctor' says what is wrong."
 
 
 @click.command("list")

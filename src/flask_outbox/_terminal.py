@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import click
 from flask import Flask, current_app
 
+from ._kinds import span as span_of
 from .errors import MailError
 
 if TYPE_CHECKING:
@@ -72,15 +72,12 @@ def log_nothing() -> None:
         logger.addHandler(logging.NullHandler())
 
 
-_UNITS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
 def duration(text: str) -> float:
     """The seconds of a number with its unit; for an option of a command."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", text.strip())
-    if not found:
-        raise click.BadParameter(f"{text!r} is not like 30d, 12h, 90min or 45s.")
-    return float(found[1]) * _UNITS[found[2]]
+    try:
+        return span_of(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not like 30d, 12h, 90min or 45s.") from None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

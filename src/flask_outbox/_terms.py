@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from .errors import MessageError
@@ -43,7 +45,33 @@ def terms_of(now: float, options: SendOptions, own_priority: str | None) -> Term
         expires=_moment(options.expires, now, "expires"),
         guarantee=options.guarantee,
         key=key,
+        hold=_reason(options),
     )
+
+
+def _reason(options: SendOptions) -> str:
+    """Why it is held from the beginning, or ""."""
+    if not isinstance(options.hold, (bool, str)):
+        raise MessageError("'hold' must be True, or a text that says why.", field="hold")
+    return (
+        plain_text(options.hold, "hold")
+        if isinstance(options.hold, str)
+        else "by hand" * options.hold
+    )
+
+
+def retry_delays_of(given: Sequence[float | timedelta]) -> tuple[float, ...]:
+    """The seconds before each further try.
+
+    :raises MessageError: they are something else.
+    """
+    wrong = "'retry_delays' must be a list of seconds or timedeltas, each 0 or more: [30, timedelta(minutes=5)]."
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise MessageError(wrong, field="retry_delays")
+    delays = tuple(one.total_seconds() if isinstance(one, timedelta) else one for one in given)
+    if not all(isinstance(one, (int, float)) and 0 <= one < inf for one in delays):
+        raise MessageError(wrong, field="retry_delays")
+    return tuple(map(float, delays))
 
 
 def _moment(when: datetime | timedelta | None, now: float, field: str) -> float | None:

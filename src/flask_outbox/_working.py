@@ -323,7 +323,10 @@ async def _at_post(wiring: Wiring, store: Store, descriptor: int) -> None:
             writer.write(f"{health.to_json()}\n".encode())
 
     async def outlive() -> None:
-        await reader.read()
+        with suppress(
+            ConnectionError
+        ):  # so it ends where the supervisor has not heard our last words
+            await reader.read()
         worker.stop()
 
     outliving = asyncio.create_task(outlive())

@@ -65,3 +65,9 @@ message_dead: NamedSignal = _signals.signal(
 transport_paused: NamedSignal = _signals.signal(
     "transport-paused", doc="A transport was paused: transport, reason."
 )
+
+#: A letter joined a transaction that was rolled back, or could not be stored after its commit, and is not sent:
+#: ``letter``. Sent in the thread that ends the transaction, within it.
+message_rolled_back: NamedSignal = _signals.signal(
+    "message-rolled-back", doc="A letter is not sent, as its transaction was rolled back: letter."
+)

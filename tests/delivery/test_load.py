@@ -152,6 +152,14 @@ def test_large_letters_are_not_overtaken_for_ever_by_small_ones(store: Store) ->
     assert order.index(sized(2, 1).id) < 15
 
 
+def test_of_ten_letters_of_25_mb_no_more_are_in_hand_than_the_budget_allows(store: Store) -> None:
+    for number in range(10):
+        put(store, sized(number, 25_000_000))
+    weighed = weigh(store, lambda: Road(concurrency=16), max_bytes=64_000_000)
+    assert max(weighed) == 50_000_000
+    assert sent(store) == 10
+
+
 def test_letters_of_25_mb_arrive_and_two_of_them_are_in_hand_at_a_time(store: Store) -> None:
     attached = Part("video.bin", "application/octet-stream", b"0123456789abcdef" * 1_140_000)
     put(store, *(replace(letter(number), attachments=(attached,)) for number in range(4)))

@@ -20,6 +20,7 @@ from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
 from flask_outbox.ledger.tables import delivery
 from flask_outbox.mail.letter import Letter, Terms
+from flask_outbox.rules.limits import Breaker, Limit, Limits
 from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from flask_outbox.rules.retry import AT_MOST_ONCE, Plan, RetryPolicy
 from flask_outbox.rules.states import State
@@ -468,3 +469,90 @@ def test_without_a_mail_server_the_worker_says_so(
 
     asyncio.run(run())
     assert states(store) == {"queued": 1}
+
+
+# -- limits ----------------------------------------------------------------------------------------------------
+
+BROKEN = Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="connection refused")
+
+
+def test_a_broken_transport_is_left_alone_after_some_failures(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(database, limits=Limits(breaker=Breaker(4, pause=60)))
+    put(store, *(letter(number) for number in range(200)))
+    road = Road(always(BROKEN), concurrency=2)
+    drain(store, road)
+    assert 4 <= len(road.carried) < 200
+    counts = Reports(store).status(time.time()).counts
+    assert counts["queued"] == 200 - len(road.carried)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1
+    assert "'default' failed" in said[0]
+    assert "flask mail doctor" in said[0]
+    store.dispose()
+
+
+def test_what_a_breaker_keeps_back_has_burnt_no_attempt(database: str) -> None:
+    store = Store(database, limits=Limits(breaker=Breaker(2, pause=60)))
+    put(store, *(letter(number) for number in range(200)))
+    drain(store, Road(always(BROKEN), concurrency=2))
+    waiting = Reports(store).list(state="queued")
+    assert {view.tries for view in waiting if not view.attempts} == {0}
+    store.dispose()
+
+
+def test_once_it_answers_again_its_mail_goes_on(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(database, limits=Limits(breaker=Breaker(2, pause=0.2)))
+    put(store, *(letter(number) for number in range(200)))
+
+    async def answer(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+        is_known = "in a row" in caplog.text
+        return await accept(letter, to, clearance) if is_known else Report.of(to, BROKEN)
+
+    with caplog.at_level("WARNING"):
+        drain(store, Road(answer, concurrency=1))
+    assert set(states(store)) == {"retrying", "sent"}
+    assert "transport 'default' answers again, its mail goes on" in caplog.text
+    store.dispose()
+
+
+def test_two_workers_together_send_no_more_than_the_limit(database: str) -> None:
+    limits = Limits({"default": Limit(hour=20)}, {"slow.org": Limit(day=3)})
+    stores = [Store(database, limits=limits) for _ in range(2)]
+    put(stores[0], *(letter(number) for number in range(40)))
+    put(stores[0], *(letter(number, f"{number}@slow.org") for number in range(40, 50)))
+    road = Road(concurrency=3)
+
+    async def run() -> None:
+        workers = [worker(store, road) for store in stores]
+        for one in workers:
+            one.finish()
+        await asyncio.gather(*(one.run() for one in workers))
+
+    asyncio.run(run())
+    to_slow = sum(to[0].endswith("@slow.org") for _, to in road.carried)
+    assert (len(road.carried), to_slow <= 3) == (20, True)
+    assert states(stores[0]) == {"queued": 30, "sent": 20}
+    for store in stores:
+        store.dispose()
+
+
+def test_a_worker_that_drains_once_waits_for_the_next_second(database: str) -> None:
+    store = Store(database, limits=Limits({"default": Limit(second=4)}))
+    put(store, *(letter(number) for number in range(6)))
+    drain(store, Road())
+    assert states(store) == {"sent": 6}
+    store.dispose()
+
+
+def test_a_messages_own_delays_go_before_those_of_the_worker(store: Store) -> None:
+    put(store, replace(letter(1), retry_delays=(7_200.0,)), replace(letter(2), retry_delays=()))
+    drain(store, Road(always(DEFERRED)))
+    once, never = (Reports(store).get(letter(number).id) for number in (1, 2))
+    assert once
+    assert never
+    assert 5_000 < once.due - time.time() < 9_000
+    assert (never.state, never.reason) == ("dead", "deferred")

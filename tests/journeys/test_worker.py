@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -218,6 +219,26 @@ def test_a_supervised_worker_asked_twice_still_finishes(
         deployment.put(1)
         server.wait_for(2)
     assert server.duplicates == 0
+
+
+def test_a_worker_ends_when_its_supervisor_is_gone_and_has_not_heard_its_last_words(
+    deployment: Deployment,
+) -> None:
+    ours, theirs = socket.socketpair()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "flask", "mail", "worker", "--post", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        env={**os.environ, **deployment.env},
+    )
+    try:
+        theirs.close()
+        said_something, _, _ = select.select([ours], [], [], PATIENCE)
+        assert said_something
+        ours.close()
+        assert worker.wait(PATIENCE) == 0
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def test_a_second_sigterm_to_a_supervisor_kills_its_workers(

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, update
 
 from flask_outbox.errors import ConfigurationError, OutboxError, OutboxFileError, SchemaError
-from flask_outbox.ledger import engine, tables
+from flask_outbox.ledger import opened, tables
 from flask_outbox.ledger.engine import Database
 from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
@@ -60,7 +60,9 @@ def pragma(store: Store, name: str, *, durable: bool = False) -> object:
     ("url", "what"),
     [
         ("no url", "must be a database URL"),
-        ("oracle://host/db", "must name a SQLite or PostgreSQL database"),
+        ("oracle://host/db", "must name a SQLite, PostgreSQL, MySQL or MariaDB database"),
+        ("postgresql+asyncpg://host/db", "names the driver 'asyncpg', which the outbox cannot use"),
+        ("mysql+mysqldb://host/db", "names the driver 'mysqldb', which the outbox cannot use"),
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:///file:x?mode=memory&uri=true", "must name a file"),
@@ -71,10 +73,21 @@ def test_a_url_that_no_outbox_can_use_names_the_setting(url: str, what: str) -> 
         Database(url)
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigurationError, match="needs the package 'psycopg'"):
-        Database("postgresql+psycopg://host/db")
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("postgresql+psycopg://host/db", "psycopg", "postgres"),
+        ("mysql://host/db", "pymysql", "mysql"),
+        ("mariadb+pymysql://host/db", "pymysql", "mysql"),
+    ],
+)
+def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
+    url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    what = rf"needs the package '{package}': pip install flask-outbox\[{extra}\]"
+    with pytest.raises(ConfigurationError, match=what):
+        Database(url)
 
 
 # -- the file --------------------------------------------------------------------------------------------------
@@ -260,7 +273,7 @@ def test_a_full_disk_is_named_and_nothing_is_half_stored(store: Store) -> None:
 
 @pytest.mark.only("sqlite")
 def test_a_file_that_stays_locked_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BUSY", 0.01)
+    monkeypatch.setattr(opened, "BUSY", 0.01)
     put(store, 1)
     store.dispose()
     with closing(sqlite3.connect(str(store.path))) as other:
@@ -271,7 +284,7 @@ def test_a_file_that_stays_locked_is_named(store: Store, monkeypatch: pytest.Mon
 
 def test_any_other_refusal_is_an_outbox_error(store: Store) -> None:
     put(store, 1)
-    with pytest.raises(OutboxError, match=r"(?i)unique constraint"):
+    with pytest.raises(OutboxError, match=r"(?i)unique constraint|duplicate entry"):
         put(store, 1)
 
 

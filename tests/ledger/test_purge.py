@@ -1,24 +1,33 @@
-"""What is purged is gone with all that belongs to it; what is not, is whole."""
+"""What is over goes with all that belongs to it; what is not, is whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 
-from flask_outbox.ledger import store as store_module
-from flask_outbox.ledger import tables
+from flask_outbox.ledger import retention, tables
 from flask_outbox.ledger.reports import Reports
+from flask_outbox.ledger.retention import Swept
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
+from flask_outbox.rules.outcomes import Outcome
+from flask_outbox.rules.retention import DAY, EVER, Retention
+from flask_outbox.rules.states import State
 from ledger.conftest import ACCEPTED, NOW, REFUSED, beside, claim, letter, put, result, stored
 
-DAY = 86_400.0
+#: What this page's letters of second 0 are to a sweep: long over.
+LATER = NOW + 2 * DAY
+
+SENT = Retention({State.SENT: DAY}, {}, EVER)
+BODIES = Retention({}, {State.SENT: DAY}, EVER)
 
 
-def end(store: Store, outcome: object = ACCEPTED) -> None:
+def end(store: Store, outcome: Outcome = ACCEPTED) -> None:
     """End all that is due."""
-    store.finish([result(one, outcome) for one in claim(store)], NOW)  # type: ignore[arg-type]
+    store.finish([result(one, outcome) for one in claim(store)], NOW)
 
 
 def rows(store: Store) -> dict[str, int]:
@@ -31,14 +40,26 @@ def rows(store: Store) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count and name != "mail_schema"}
 
 
-def purge(store: Store, state: str = "sent", until: float = NOW + DAY) -> int:
-    return sum(store.purge(state, until, NOW + 2 * DAY))
+def total(steps: Iterator[Swept]) -> Swept:
+    return Swept(*map(sum, zip(Swept(), *steps, strict=True)))
+
+
+def sweep(store: Store, rule: Retention = SENT, now: float = LATER) -> Swept:
+    return total(store.sweeps.whole(rule, now))._replace(pages=0)
+
+
+def attach(store: Store, number: int, data: bytes, now: float = NOW) -> None:
+    store.add([(letter(number, attached=[data]), Terms())], now)
+
+
+# -- messages --------------------------------------------------------------------------------------------------
 
 
 def test_a_purged_message_leaves_nothing_but_its_key(store: Store) -> None:
-    store.add([(letter(1, attached=[b"x" * 5_000]), Terms(key="welcome:1"))], NOW)
+    one = replace(letter(1, attached=[b"x" * 5_000]), tags=("welcome",))
+    store.add([(one, Terms(key="welcome:1"))], NOW)
     end(store)
-    assert purge(store) == 1
+    assert sweep(store).messages == 1
     assert rows(store) == {"mail_key": 1}
 
 
@@ -48,57 +69,240 @@ def test_a_message_that_ended_later_or_otherwise_or_not_at_all_stays(store: Stor
     put(store, 2)
     end(store)
     put(store, 3)
-    assert (purge(store, until=NOW), purge(store, "dead")) == (0, 1)
+    dead = Retention({State.DEAD: 0.0}, {}, EVER)
+    assert (sweep(store, now=NOW + DAY / 2), sweep(store, dead)) == (Swept(), Swept(1))
     assert Reports(store).get(letter(1).id) is None
     assert (stored(store, 2).state, stored(store, 3).state) == ("sent", "queued")
 
 
-def test_an_attachment_that_another_message_has_stays(store: Store) -> None:
-    shared = b"y" * 5_000
-    store.add([(letter(1, attached=[shared]), Terms())], NOW)
-    end(store)
-    store.add([(letter(2, attached=[shared]), Terms())], NOW)
-    purge(store)
-    kept = Reports(store).content(letter(2).id)
-    assert kept is not None
-    assert kept.attachments[0].data == shared
-
-
-def test_an_attachment_that_a_send_may_just_rely_on_stays(store: Store) -> None:
-    store.add([(letter(1, attached=[b"z" * 5_000]), Terms())], NOW)
-    end(store)
-    assert sum(store.purge("sent", NOW + 1, NOW + 60)) == 1
-    assert rows(store) == {"mail_blob": 1}
+def test_what_waits_for_a_person_stays(store: Store) -> None:
+    put(store, 1, terms=Terms(hold="not yet"))
+    assert sweep(store, Retention(dict.fromkeys(("sent", "dead"), 0.0))) == Swept()
 
 
 def test_another_environments_messages_stay(store: Store) -> None:
     put(store, 1)
     end(store)
     staging = beside(store, "staging")
-    assert (staging.count_ended("sent", NOW + DAY), purge(staging)) == (0, 0)
+    assert (staging.sweeps.count(SENT, LATER), sweep(staging)) == (Swept(), Swept())
     staging.dispose()
     assert stored(store, 1).state == "sent"
 
 
-def test_it_goes_batch_by_batch_and_counts_exactly(
+def test_it_goes_step_by_step_and_counts_exactly(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BATCH", 3)
+    monkeypatch.setattr(retention, "PAGE", 3)
     put(store, *range(1, 9))
     end(store)
     put(store, 9)
-    assert store.count_ended("sent", NOW + DAY) == 8
-    assert list(store.purge("sent", NOW + DAY, NOW + DAY)) == [3, 3, 2]
+    assert store.sweeps.count(SENT, LATER) == Swept(8)
+    steps = [step.messages for step in store.sweeps.whole(SENT, LATER) if step.messages]
+    assert steps == [3, 3, 2]
     assert stored(store, 9).state == "queued"
 
 
-def test_a_batch_costs_the_same_however_many_messages_stay(
+def test_a_step_frees_a_bounded_number_of_bytes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BYTES", 50_000)
+    for number in range(1, 6):
+        attach(store, number, bytes([number]) * 15_000)
+    end(store)
+    steps = [step.messages for step in store.sweeps.whole(SENT, LATER) if step.messages]
+    assert steps == [2, 2, 1]
+
+
+def test_a_step_is_a_dozen_statements_at_most(
+    store: Store, traced: Callable[[], list[str]]
+) -> None:
+    for number in range(1, 101):
+        attach(store, number, b"%d" % number)
+    end(store)
+    steps = store.sweeps.whole(SENT, LATER)
+    before = len(traced())
+    assert next(steps).messages == 100
+    # The page of letters; BEGIN, the lock, the digests, 9 times DELETE, COMMIT.
+    assert len(traced()) - before <= 14
+
+
+def test_a_step_costs_the_same_however_many_messages_stay(
     store: Store, effort: Callable[[Callable[[], object]], int]
 ) -> None:
     put(store, *range(1, 11))
     end(store)
-    first = effort(lambda: purge(store))
+    first = effort(lambda: sweep(store))
     put(store, *range(11, 21))
     end(store)
-    put(store, *range(100, 400))
-    assert effort(lambda: purge(store)) < 2 * first
+    put(store, *range(0xF << 120, (0xF << 120) + 400))
+    assert effort(lambda: sweep(store)) < 2 * first
+
+
+def test_a_page_ends_with_a_whole_letter_whatever_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    put(store, *range(1, 8))
+    store.finish([result(one, ACCEPTED) for one in claim(store)[::2]], NOW)
+    assert sweep(store).messages == 4
+    assert rows(store)["mail_letter"] == 3
+
+
+def test_one_that_is_retried_meanwhile_is_whole(store: Store) -> None:
+    put(store, 1)
+    end(store, REFUSED)
+    steps = store.sweeps.whole(Retention({State.DEAD: 0.0}, {}, EVER), LATER)
+    page = store.sweeps._page
+
+    def retried(after: str, before: str) -> object:
+        found = page(after, before)
+        store.retry(letter(1).id, NOW)
+        return found
+
+    store.sweeps._page = retried  # type: ignore[method-assign,assignment]  # between the look and the lock
+    assert sum(step.messages for step in islice(steps, 1)) == 0
+    assert [one.letter for one in claim(store)] == [letter(1)]
+
+
+def test_a_sweep_that_ends_in_the_middle_leaves_the_rest_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    for number in range(1, 6):
+        attach(store, number, b"%d" % number * 900)
+    end(store)
+    next(store.sweeps.whole(SENT, LATER))
+    found = [Reports(store).content(letter(number).id) for number in range(1, 6)]
+    assert found[:2] == [None, None]
+    assert found[2:] == [letter(n, attached=[b"%d" % n * 900]) for n in range(3, 6)]
+    assert sweep(store).messages == 3
+    assert rows(store) == {}
+
+
+# -- their contents --------------------------------------------------------------------------------------------
+
+
+def test_a_body_goes_and_the_record_stays(store: Store) -> None:
+    attach(store, 1, b"x" * 5_000)
+    end(store)
+    assert sweep(store, BODIES) == Swept(bodies=1)
+    view = stored(store, 1)
+    assert (view.state, view.subject, len(view.attempts)) == ("sent", "Number 1", 1)
+    assert Reports(store).content(letter(1).id) is None
+    assert not {"mail_blob", "mail_letter_blob"} & rows(store).keys()
+
+
+def test_a_body_goes_once(store: Store) -> None:
+    put(store, 1)
+    end(store)
+    assert (sweep(store, BODIES), sweep(store, BODIES)) == (Swept(bodies=1), Swept())
+
+
+def test_bodies_are_counted_apart_from_what_goes_as_a_whole(store: Store) -> None:
+    put(store, 1)
+    end(store)
+    both = Retention({State.SENT: DAY}, {State.SENT: 60.0}, EVER)
+    assert store.sweeps.count(both, NOW + 120) == Swept(bodies=1)
+    assert store.sweeps.count(both, LATER) == Swept(messages=1)
+
+
+def test_a_message_without_its_body_is_not_retried(store: Store) -> None:
+    put(store, 1)
+    end(store, REFUSED)
+    sweep(store, Retention({}, {State.DEAD: 0.0}, EVER))
+    assert not store.retry(letter(1).id, LATER)
+    assert stored(store, 1).state == "dead"
+
+
+# -- attachments -----------------------------------------------------------------------------------------------
+
+
+def test_an_attachment_that_another_message_has_stays(store: Store) -> None:
+    shared = b"y" * 5_000
+    attach(store, 1, shared)
+    end(store)
+    attach(store, 2, shared)
+    sweep(store)
+    kept = Reports(store).content(letter(2).id)
+    assert kept is not None
+    assert kept.attachments[0].data == shared
+
+
+def test_an_attachment_that_a_send_may_just_rely_on_stays(store: Store) -> None:
+    attach(store, 1, b"z" * 5_000)
+    end(store)
+    assert sweep(store, Retention({State.SENT: 0.0}, {}, EVER), NOW + 60).messages == 1
+    assert rows(store) == {"mail_blob": 1}
+
+
+def test_an_attachment_that_was_too_fresh_then_goes_later(store: Store) -> None:
+    attach(store, 1, b"z" * 5_000)
+    end(store)
+    sweep(store, Retention({State.SENT: 0.0}, {}, EVER), NOW + 60)
+    assert sweep(store) == Swept(attachments=1)
+    assert rows(store) == {}
+
+
+def test_a_send_that_finds_an_old_attachment_keeps_it_for_itself(store: Store) -> None:
+    """Its insert touches what it finds, so that a collector right after its commit, or before, takes nothing."""
+    attach(store, 1, b"z" * 5_000)
+    end(store)
+    attach(store, 2, b"z" * 5_000, LATER - 60)
+    store.cancel(letter(2).id, LATER - 60)
+    sweep(store, Retention({State.SENT: 0.0, State.CANCELLED: 0.0}, {}, EVER))
+    assert rows(store) == {"mail_blob": 1}
+
+
+def test_attachments_of_a_discarded_batch_go(store: Store) -> None:
+    from flask_outbox.mail.letter import Place
+
+    store.batches.begin("b" * 32, NOW)
+    terms = Terms(place=Place("b" * 32, 0, waits=True))
+    store.add([(letter(1, attached=[b"x" * 5_000]), terms)], NOW)
+    store.batches.decide("b" * 32, "discarded")
+    store.batches.carry_out("b" * 32, "discarded", NOW)
+    assert rows(store) == {"mail_blob": 1}
+    assert sweep(store) == Swept(attachments=1)
+
+
+# -- keys, the file, and what comes again ------------------------------------------------------------------------
+
+
+def test_keys_are_forgotten_after_their_own_time(store: Store) -> None:
+    store.add([(letter(1), Terms(key="old"))], NOW)
+    store.add([(letter(2), Terms(key="new"))], NOW + 2 * DAY)
+    assert sweep(store, Retention({}, {}, 3 * DAY), NOW + 4 * DAY) == Swept(keys=1)
+    both = [(letter(3), Terms(key="old")), (replace(letter(2), id="4" * 32), Terms(key="new"))]
+    assert store.add(both, NOW + 4 * DAY) == [letter(3).id, letter(2).id]
+
+
+@pytest.mark.only("sqlite")
+def test_a_file_becomes_smaller(store: Store) -> None:
+    attach(store, 1, b"x" * 4_000_000)
+    end(store)
+    assert total(store.sweeps.whole(SENT, LATER)).pages > 900
+    with store.database.snapshot() as connection:
+        assert connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() == 0
+
+
+@pytest.mark.only("sqlite")
+def test_a_worker_leaves_the_file_some_room(store: Store) -> None:
+    attach(store, 1, b"x" * 4_000_000)
+    end(store)
+    assert total(store.sweeps.routine(SENT, LATER)).pages == 0
+
+
+def test_a_worker_goes_on_where_it_was_and_once_a_day_from_the_beginning(store: Store) -> None:
+    put(store, 1)
+    assert total(store.sweeps.routine(SENT, LATER)).messages == 0
+    end(store)
+    assert total(store.sweeps.routine(SENT, LATER + 3_600)).messages == 0
+    assert total(store.sweeps.routine(SENT, LATER + DAY)).messages == 1
+
+
+def test_what_is_a_little_late_does_not_wait_for_the_next_day(store: Store) -> None:
+    number = int((LATER - DAY - 60) * 1000) << 80  # as letters are numbered
+    put(store, number)
+    assert total(store.sweeps.routine(SENT, LATER)).messages == 0
+    end(store)
+    assert total(store.sweeps.routine(SENT, LATER + 3_600)).messages == 1

@@ -42,7 +42,7 @@ def full() -> Letter:
         "a.txt", "text/plain; charset=utf-8", b"x", "inline", {"Content-ID": "<c>", "X-B": "2"}
     )
     message.attach(data=b"\0")
-    return letter(message)
+    return dataclasses.replace(letter(message), retry_delays=(5.0, 60.0))
 
 
 def test_every_field_comes_back() -> None:
@@ -120,6 +120,7 @@ def test_the_stored_form_is_what_it_was() -> None:
         "metadata": {"user": "7"},
         "charset": "iso-8859-1",
         "alternatives": [["calendar", "BEGIN"], ["html", None]],
+        "retry_delays": [5.0, 60.0],
     }
 
 

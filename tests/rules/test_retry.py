@@ -145,3 +145,71 @@ def test_nobody_is_forgotten_and_only_a_queued_delivery_has_a_next_try(
 def test_the_jitter_stays_within_its_share(attempts: int, chance: float) -> None:
     plain = RetryPolicy(jitter=0).delay(attempts, lambda: chance)
     assert 0.8 * plain <= POLICY.delay(attempts, lambda: chance) <= 1.2 * plain
+
+
+# -- schedules -------------------------------------------------------------------------------------------------
+
+GENERAL, SLOW, QUICK, FULL = (30.0,), (900.0,), (5.0, 10.0), (3_600.0,)
+
+SCHEDULES = RetryPolicy(
+    GENERAL,
+    jitter=0,
+    of_transports={"bulk": SLOW},
+    of_outcomes={"transport": QUICK, "4.2.2": FULL, "4.2": SLOW, "452": FULL, "unknown": SLOW},
+)
+
+
+def wait(
+    *outcomes: Outcome,
+    attempts: int = 0,
+    transport: str = "default",
+    delays: tuple[float, ...] | None = None,
+) -> float | None:
+    """Seconds until the next try."""
+    standing = Standing(attempts, NOW, transport=transport, delays=delays)
+    report = Report({str(number): outcome for number, outcome in enumerate(outcomes)})
+    found = decide(report, standing=standing, now=NOW, policy=SCHEDULES, rng=lambda: 0.5)
+    return None if found.due is None else found.due - NOW
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (DEFERRED, 30),
+        (NO_ROAD, 5),
+        (Outcome(Kind.DEFERRED, code=452, enhanced="4.2.2"), 3_600),
+        (Outcome(Kind.DEFERRED, code=450, enhanced="4.2.1"), 900),
+        (Outcome(Kind.DEFERRED, code=452), 3_600),
+        (LOST, 900),
+    ],
+)
+def test_the_closest_word_for_an_outcome_gives_the_schedule(
+    outcome: Outcome, seconds: float
+) -> None:
+    assert wait(outcome) == seconds
+
+
+def test_a_transport_has_a_schedule_of_its_own_where_the_outcome_has_none() -> None:
+    assert wait(DEFERRED, transport="bulk") == 900
+    assert wait(NO_ROAD, transport="bulk") == 5
+
+
+def test_where_outcomes_differ_the_one_that_is_due_first_counts() -> None:
+    full = Outcome(Kind.DEFERRED, code=452, enhanced="4.2.2")
+    assert wait(full, DEFERRED) == 30
+
+
+def test_a_messages_own_schedule_goes_before_all_others() -> None:
+    assert [wait(NO_ROAD, attempts=tries, delays=(1, 2)) for tries in range(3)] == [1, 2, 2]
+
+
+def test_a_message_with_no_delays_is_tried_once_and_did_not_expire() -> None:
+    standing = Standing(0, NOW, delays=())
+    found = decide(
+        Report({"a": DEFERRED}), standing=standing, now=NOW, policy=POLICY, rng=lambda: 0.5
+    )
+    assert (found.state, found.reason, found.due) == (State.DEAD, "deferred", None)
+
+
+def test_who_asks_to_wait_is_obeyed_by_a_messages_own_schedule_too() -> None:
+    assert wait(Outcome(Kind.DEFERRED, code=451, retry_after=600), delays=(1,)) == 600

@@ -11,13 +11,14 @@ import pytest
 from flask_outbox.ledger.store import Store
 from flask_outbox.ledger.tables import metadata
 
+from .mariadb import MariaDB
 from .postgres import Postgres
 
 #: What is known of SQLite alone: its file, its machine, its plans.
 _SQLITE = {"traced", "effort"}
 
 #: The databases that the outbox can live in, each with the driver it is used by.
-DATABASES = ("sqlite", "postgresql+psycopg")
+DATABASES = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,7 +42,16 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def in_postgres(postgres: Postgres) -> str:
     """The URL of an outbox in PostgreSQL, which is emptied between the tests."""
-    url = postgres.database()
+    return _made(postgres.database())
+
+
+@pytest.fixture(scope="session")
+def in_mariadb(mariadb: MariaDB) -> str:
+    """The URL of an outbox in MariaDB, which is emptied between the tests."""
+    return _made(mariadb.database())
+
+
+def _made(url: str) -> str:
     store = Store(url)
     store.create_schema()
     store.dispose()
@@ -56,7 +66,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         shutil.copy(request.getfixturevalue("empty"), tmp_path)
         yield f"sqlite:///{tmp_path}/outbox.sqlite"
         return
-    server: Postgres = request.getfixturevalue("postgres")
-    url = request.getfixturevalue("in_postgres")
-    yield url.replace("postgresql+psycopg", kind)
+    name = "mariadb" if kind.startswith("mysql") else "postgres"
+    server: Postgres | MariaDB = request.getfixturevalue(name)
+    url: str = request.getfixturevalue(f"in_{name}")
+    yield url.replace(url.partition(":")[0], kind)
     server.clear(url, [name for name in metadata.tables if name != "mail_schema"])

@@ -18,6 +18,7 @@ import pytest
 
 from .dovecot import Dovecot
 from .exim import Exim
+from .mariadb import MariaDB
 from .postfix import Postfix
 from .postgres import Postgres
 from .smtp_sink import SmtpSink
@@ -55,6 +56,7 @@ SERVERS = {
     "dovecot": Server(("dovecot",), "dovecot-lmtpd", needs_root=True),
     "exim": Server(("exim4",), "exim4-daemon-light (unpacked by ./dev test)", needs_root=True),
     "postgres": Server(("initdb", "postgres"), "postgresql"),
+    "mariadb": Server(("mariadb-install-db", "mariadbd"), "mariadb-server-core"),
     "chromium": Server(("chromium",), "chromium"),
     "systemd": Server(("systemd-analyze",), "systemd"),
 }
@@ -150,6 +152,14 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL, one for all tests of a process: each makes a database of its own."""
     require("postgres")
     with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB, one for all tests of a process: each makes a database of its own."""
+    require("mariadb")
+    with MariaDB() as running:
         yield running
 
 

@@ -55,6 +55,7 @@ class Postgres(Housed):
             "unix_socket_directories": self.folder,
             "fsync": "off",
             "max_connections": 60,
+            "max_prepared_transactions": 5,
             # A killed one is started again at once, while its children may still hold the old one's segment.
             "shared_memory_type": "mmap",
         }

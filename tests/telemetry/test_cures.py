@@ -46,7 +46,14 @@ from flask_outbox.telemetry.cures import cure
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no reply within 10 s"), "firewall"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="Connection refused"), "MAIL_PORT"),
         (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no answer in time"), "MAIL_SERVER"),
-        (Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'x' is"), "MAIL_URL"),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'default' is"),
+            "MAIL_URL",
+        ),
+        (
+            Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no transport named 'x' is"),
+            "MAIL_TRANSPORTS",
+        ),
         (
             Outcome(Kind.REFUSED, Scope.ACCOUNT, code=550, text="authentication required"),
             "MAIL_USERNAME",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
+import flask_sqlalchemy
+import flask_sqlalchemy_lite
 from flask import Flask
 from quart import Quart
 
@@ -40,6 +42,11 @@ assert_type(mail.send(message), Receipt)
 assert_type(mail.send(message, engine="immediate").state, str)
 mail.send(message, delay=timedelta(hours=1), expires=timedelta(days=1), priority="high", key="w:1")
 mail.send(message, at=datetime.now(UTC), guarantee="at_most_once")
+db, lite = flask_sqlalchemy.SQLAlchemy(), flask_sqlalchemy_lite.SQLAlchemy()
+Mail(app, db=db).init_app(app, db=lite)
+mail.send(message, session=db.session)
+mail.send(message, session=lite.session)
+mail.send(message, session=None)
 assert_type(mail.send_message("Subject", recipients=["you@example.org"], body="Hello"), Receipt)
 
 with mail.record_messages() as outbox:

@@ -261,7 +261,15 @@ class Backlog:
         """Draw the conclusions of a try; an empty report means that it had expired."""
         report = report or Report.of(one.to, _EXPIRED)
         now, expires = time.time(), one.expires(self._policy.lifetime)
-        standing = Standing(one.attempts, one.created, expires, one.terms.guarantee, one.finished)
+        standing = Standing(
+            one.attempts,
+            one.created,
+            expires,
+            one.terms.guarantee,
+            one.finished,
+            one.terms.transport,
+            one.letter.retry_delays,
+        )
         plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
         one.attempts += plan.counts
         one.to = plan.open

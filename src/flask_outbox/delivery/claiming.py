@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 
-from ..ledger.claims import Ended
+from ..ledger.claims import Ended, Lane
 from ..ledger.store import Claim, Store
 from .hand import Room
 
-#: One look in so many begins with the lower priorities, so that none of them starves.
+#: Of so many looks each lower priority comes first in one, so that none of them starves.
 FAIR = 10
+
+#: Seconds within which a lane that is closed opens soon: who drains once waits for it.
+_SOON = 5.0
 
 
 class Claimer:
@@ -29,26 +33,26 @@ class Claimer:
         """Look, and claim.
 
         :param allowance: how many letters at most.
-        :returns: the claims, and when the next of what is not due yet is due.
+        :returns: the claims, and when the next of what is not due yet, or not open, is.
         """
         now = self._store.now()
         claims: list[Claim] = []
-        next_due = float("inf")
-        lanes = sorted(self._store.agenda(now), key=lambda lane: (lane.priority, lane.due))
-        self._looks += 1
-        if self._looks % FAIR == 0:
-            lanes.reverse()
-        for lane in lanes:
-            if lane.paused:
-                continue
-            if lane.due > now:
-                next_due = min(next_due, lane.due)
-                continue
+        lanes = self._store.agenda(now)
+        # When lanes open that have something due which there is room for.
+        opening = [
+            lane.opens
+            for lane in lanes
+            if lane.opens is not None
+            and lane.due <= now
+            and room.of(lane.transport, lane.priority) > 0
+        ]
+        for lane in self._in_turn(lanes, now):
             if not room.offered(lane.transport, lane.priority):
                 continue
             most = int(min(room.of(lane.transport, lane.priority), allowance - len(claims)))
             if most < 1:
                 break
+            closed = len(opening)
             found = self._store.claim(
                 lane.lane,
                 lane.priority,
@@ -58,11 +62,25 @@ class Claimer:
                 budget=room.bytes,
                 one_always=room.empty,
                 tell=self._tell,
+                shut=opening.append,
             )
-            if not (found or room.empty):
+            if not (found or len(opening) > closed or room.empty):
                 # Its first letter is too large for now. Smaller ones must not keep it waiting for ever.
                 room.full = True
                 break
             room.take(lane.transport, lane.priority, found)
             claims += found
-        return claims, next_due
+        room.short = room.short or any(opens <= now + _SOON for opens in opening)
+        later = [lane.due for lane in lanes if lane.due > now and not lane.paused]
+        return claims, min([*opening, *later], default=inf)
+
+    def _in_turn(self, lanes: Iterable[Lane], now: float) -> list[Lane]:
+        """Those with something to claim, in the order of this look."""
+        due = [lane for lane in lanes if lane.due <= now and not lane.paused]
+        due.sort(key=lambda lane: (lane.priority, lane.due))
+        self._looks += 1
+        turn = FAIR - 1 - self._looks % FAIR
+        lower = sorted({lane.priority for lane in due})[1:]
+        if turn < len(lower):
+            due.sort(key=lambda lane: lane.priority != lower[turn])
+        return due

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from .loop import ThreadQueue
 from .telling import tell
 
 if TYPE_CHECKING:
-    from ..ledger.store import Finished, Store
+    from ..ledger.store import Finished, Shift, Store
 
 logger = logging.getLogger("flask_outbox")
 
@@ -54,6 +55,7 @@ class Recorder:
         self._waiting: list[Finished] = []
         self._unrecorded = 0
         self._exposed: set[int] = set()
+        self._shifts: deque[Shift] = deque()
         self._arrived = asyncio.Event()
         self._committed = asyncio.Event()
         self._telling = ThreadQueue("flask-outbox-watch")
@@ -67,11 +69,12 @@ class Recorder:
     async def expose(self, delivery_id: int, connections: int) -> None:
         """Wait until a content may leave: what a kill would repeat is what has left and is not committed.
 
-        It counts from here on and not from its reply, which others may learn of before this does.
+        It counts from here on and not from its reply, which others may learn of before this does. One that had left
+        before, in vain, counts already: it must not wait for others that may wait for it.
 
         :param connections: of the transport it leaves by.
         """
-        while len(self._exposed) >= UNRECORDED + connections:
+        while delivery_id not in self._exposed and len(self._exposed) >= UNRECORDED + connections:
             self._committed.clear()
             await self._committed.wait()
         self._exposed.add(delivery_id)
@@ -81,16 +84,26 @@ class Recorder:
         self._exposed.discard(delivery_id)
         self._committed.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything is committed."""
+        return not self._unrecorded
+
     async def empty(self) -> None:
         """Wait until everything is committed."""
         while self._unrecorded:
             self._committed.clear()
             await self._committed.wait()
 
-    async def run(self, recorded: Callable[[Sequence[Finished]], None]) -> None:
+    async def run(
+        self,
+        recorded: Callable[[Sequence[Finished]], None],
+        shifted: Callable[[Shift], None],
+    ) -> None:
         """Commit what arrives, for ever.
 
         :param recorded: told which results are in the database, or have lost their lease.
+        :param shifted: told of each breaker that they have opened or closed.
         """
         while True:
             await self._arrived.wait()
@@ -104,6 +117,8 @@ class Recorder:
             self._exposed.difference_update(result.claim.delivery_id for result in batch)
             self._committed.set()
             recorded(batch)
+            while self._shifts:
+                shifted(self._shifts.popleft())
             told = [result for result in batch if result.claim.delivery_id in written]
             self.tell([Ended(result.claim.letter, result.report, result.plan) for result in told])
 
@@ -134,4 +149,4 @@ class Recorder:
         for result in batch:
             if result.plan.pause:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
-        return self._store.finish(batch, self._store.now())
+        return self._store.finish(batch, self._store.now(), self._shifts.append)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError
+from ..rules.retention import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class WorkerSettings:
     :param max_bytes: of letters that it has in hand at most; one letter it may always have (``MAIL_WORKER_MAX_BYTES``).
     :param lease: seconds for which a claim is ours; extended every ``heartbeat`` seconds.
     :param poll: seconds between two looks when nobody rings.
+    :param retention: how long is kept what is over.
+    :param settle: seconds that it works before it takes away for the first time what is over.
     """
 
     rate: float | None = None
@@ -24,6 +27,8 @@ class WorkerSettings:
     lease: float = 30.0
     heartbeat: float = 10.0
     poll: float = 1.0
+    retention: Retention = field(default_factory=Retention)
+    settle: float = 60.0
 
     def __post_init__(self) -> None:
         if self.rate is not None and self.rate <= 0:

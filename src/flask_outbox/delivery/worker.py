@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from ..errors import OutboxError
 from ..ledger.clock import boot_clock
 from ..ledger.file import DrainerLock
-from ..ledger.store import Claim, Finished, Store
+from ..ledger.store import Claim, Finished, Shift, Store
 from ..rules.outcomes import Report
 from ..rules.retry import RetryPolicy, Standing, decide
 from .carriage import Carriage
@@ -32,6 +32,7 @@ from .claiming import Claimer
 from .courier import Courier, Watcher
 from .hand import Hand, Room, Share
 from .heartbeat import Heartbeat
+from .housekeeping import Housekeeping
 from .loop import ThreadQueue
 from .news import News
 from .pace import Pace
@@ -89,6 +90,7 @@ class Worker:
         self._claimer = Claimer(store, settings.lease, self._recorder.tell)
         self._hand = Hand(courier.concurrency, courier.kept, time.monotonic)
         self._heartbeat = Heartbeat(store, self._sql, self._hand, settings)
+        self._housekeeping = Housekeeping(store, self._sql, settings, lambda: self.draining)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
@@ -134,8 +136,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work until told to stop, or with :meth:`finish` until nothing is due."""
-        recording = asyncio.create_task(self._recorder.run(self._recorded))
+        recording = asyncio.create_task(self._recorder.run(self._recorded, self._shifted))
         beating = asyncio.create_task(self._heartbeat.run())
+        keeping = asyncio.create_task(self._housekeeping.run())
         try:
             while self._going:
                 if await self._take_over():
@@ -149,9 +152,9 @@ class Worker:
                     self._wake.clear()
                     await self._sleep(self._settings.poll)
         finally:
-            beating.cancel()
-            recording.cancel()
-            await asyncio.gather(beating, recording, return_exceptions=True)
+            for task in (beating, keeping, recording):
+                task.cancel()
+            await asyncio.gather(beating, keeping, recording, return_exceptions=True)
             if self._lock is not None:
                 self._lock.release()
             self._recorder.close()
@@ -204,8 +207,11 @@ class Worker:
             self._store.rescue_dead(self._store.now())
         self._store.batches.tidy(self._store.now(), groups=400)
         self._store.bring_forward(self._store.now())
+        # Held for want of a key: whoever starts a worker may have added it.
+        self._store.release_unread(self._store.now())
         # Paused for a fault of their accounts: whoever starts a worker may have mended it.
         self._store.resume_all(by="worker")
+        self._store.reopen()
 
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
@@ -256,8 +262,11 @@ class Worker:
             if found.claimed:
                 continue
             if self._once and found.nothing_due and not self._tasks:
+                if self._recorder.idle:
+                    return
+                # A result may open what was closed.
                 await self._recorder.empty()
-                return
+                continue
             await self._sleep(found.wait)
 
     async def _claim_round(self) -> _Round:
@@ -352,7 +361,15 @@ class Worker:
     def _result(self, carriage: Carriage, report: Report) -> Finished:
         claim, now = carriage.claim, self._store.now()
         over = {to: state for to, state in claim.recipients.items() if to not in claim.to}
-        standing = Standing(claim.attempts, claim.created, claim.expires, claim.guarantee, over)
+        standing = Standing(
+            claim.attempts,
+            claim.created,
+            claim.expires,
+            claim.guarantee,
+            over,
+            claim.transport,
+            claim.letter.retry_delays,
+        )
         plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
         return Finished(claim, report, plan, carriage.started, now)
 
@@ -382,3 +399,22 @@ class Worker:
                     result.plan.pause,
                     result.claim.transport,
                 )
+
+    def _shifted(self, shift: Shift) -> None:
+        """A transport counts as broken, or no longer does."""
+        name = shift.transport
+        if shift.until is None:
+            logger.warning("transport %r answers again, its mail goes on", name)
+            self._wake.set()
+            return
+        logger.error(
+            "transport %r failed %d times in a row, its mail waits and no try is counted; from time to time one"
+            " message tries. 'flask mail doctor' says what is wrong, 'flask mail resume %s' tries at once.",
+            name,
+            shift.failures,
+            name,
+        )
+        if unstarted := self._hand.unstarted(name):
+            task = asyncio.create_task(self._give_back(unstarted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from ..ledger.joining import Joining
     from ..mail.letter import Letter, Terms
 
 
@@ -24,7 +25,8 @@ class Receipt:
     :param message_id: the Message-ID header, with angle brackets.
     :param state: the delivery's state when ``send`` returned: ``"queued"``, ``"sent"``, ``"held"``,
         ``"suppressed"``.
-    :param durable: whether the letter would survive a crash at this moment.
+    :param durable: whether the letter would survive a crash at this moment. Of one that joined a transaction it
+        becomes true once that is committed.
     """
 
     id: str
@@ -69,6 +71,13 @@ class Engine(ABC):
 
         Its context variables, as they are now, are there as well. What is wrong with the letters is raised at once.
         """
+
+    def join(self, batch: Sequence[tuple[Letter, Terms]], joining: Joining) -> list[Receipt]:
+        """As :meth:`submit`, as a part of the transaction of a session.
+
+        :raises ConfigurationError: what this engine does cannot be undone.
+        """
+        raise ConfigurationError("session=… needs an engine that stores: MAIL_ENGINE='outbox'.")
 
     def atomic(self, batch: str) -> AbstractContextManager[None]:
         """Within it, the letters of a batch are submitted; at its end all of them are sent, or none if it fails.

@@ -12,10 +12,13 @@ from ..delivery.process import STORE, Process
 from ..delivery.wakeup import Bell
 from ..errors import OutboxError
 from ..ledger.batches import given_up
+from ..ledger.joining import Joining, NotJoinable
+from ..ledger.joining import tell as tell_workers
 from ..ledger.reports import MessageView
 from ..ledger.store import Store
 from ..mail.letter import Letter, Terms
 from .base import Engine, Receipt
+from .joined import Aftermath, JoinedLetters
 
 logger = logging.getLogger("flask_outbox")
 
@@ -25,6 +28,7 @@ class OutboxEngine(Engine):
 
     :param find: looks a stored message up by its id.
     :param announce: told of each stored letter.
+    :param announce_loss: told of each letter whose transaction was rolled back.
     """
 
     group = 500
@@ -37,6 +41,7 @@ class OutboxEngine(Engine):
         *,
         find: Callable[[str], MessageView | None],
         announce: Callable[[Letter], object],
+        announce_loss: Callable[[Letter], object],
     ) -> None:
         self._store = store
         self._process = process
@@ -44,6 +49,9 @@ class OutboxEngine(Engine):
         self._find = find
         self._warned = False
         self._announce = announce
+        self._aftermath = Aftermath(
+            lambda batch: store.add(batch, store.now()), announce, announce_loss, self._wake
+        )
 
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
         """Store the letters in one transaction of their own.
@@ -51,6 +59,17 @@ class OutboxEngine(Engine):
         :raises OutboxError: they could not be stored; none of them was.
         """
         ids = self._store.add(batch, self._store.now())
+        self._wake()
+        return [
+            self._receipt(letter, terms, stored)
+            for (letter, terms), stored in zip(batch, ids, strict=True)
+        ]
+
+    def _wake(self, quiet: bool = False) -> None:
+        """Letters were stored.
+
+        :param quiet: whether no worker was told by the statement that stored them.
+        """
         self._warn_once()
         self._process.ensure_worker()
         if self._process.stuck():
@@ -60,10 +79,42 @@ class OutboxEngine(Engine):
             )
         if self._bell is not None:
             self._bell.ring()
-        return [
-            self._receipt(letter, terms, stored)
-            for (letter, terms), stored in zip(batch, ids, strict=True)
-        ]
+        elif quiet:
+            tell_workers(self._store)
+
+    def join(self, batch: Sequence[tuple[Letter, Terms]], joining: Joining) -> list[Receipt]:
+        """Store the letters with the transaction of a session; by themselves where it has failed.
+
+        :raises OutboxError: they could not be stored; the transaction may have failed by it.
+        :raises MessageError: a key was used for another content.
+        """
+        try:
+            stored = joining.store(self._store, batch)
+        except NotJoinable as error:
+            for letter, _ in batch:
+                logger.warning(
+                    "letter %s does not join the transaction of %s, and is sent whatever becomes of that: %s",
+                    letter.id,
+                    joining.by,
+                    error,
+                )
+            return self.submit(batch)
+        receipts: list[Receipt] = []
+        mine: list[tuple[Letter, Terms]] = []
+        own: list[Receipt] = []
+        for (letter, terms), id in zip(batch, stored.ids, strict=True):
+            if id == letter.id:
+                mine.append((letter, terms))
+                state = "held" if terms.hold else "queued"
+                own.append(Receipt(id, letter.message_id, state, durable=False))
+                receipts.append(own[-1])
+            else:
+                receipts.append(joining.receipt(id) or self._receipt(letter, terms, id))
+        if mine:
+            joining.keep(
+                JoinedLetters(mine, own, self._aftermath, joining.by, stored.rows, stored.told)
+            )
+        return receipts
 
     def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
         """Store the letters by a thread of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
-    FromClause,
     Integer,
     String,
     bindparam,
@@ -74,19 +73,19 @@ class BatchStatements(Compiled):
 
     @compiled
     def remove_letters(self) -> ClauseElement:
-        return _remove(letter.c.id, self.given(_LETTERS))
+        return self._remove(letter.c.id)
 
     @compiled
     def remove_recipients(self) -> ClauseElement:
-        return _remove(recipient.c.letter_id, self.given(_LETTERS))
+        return self._remove(recipient.c.letter_id)
 
     @compiled
     def remove_letter_blobs(self) -> ClauseElement:
-        return _remove(letter_blob.c.letter_id, self.given(_LETTERS))
+        return self._remove(letter_blob.c.letter_id)
 
     @compiled
     def remove_letter_tags(self) -> ClauseElement:
-        return _remove(letter_tag.c.letter_id, self.given(_LETTERS))
+        return self._remove(letter_tag.c.letter_id)
 
     @compiled
     def remove_batch_letters(self) -> ClauseElement:
@@ -94,6 +93,5 @@ class BatchStatements(Compiled):
         until = (c.position >= bindparam("first"), c.position <= bindparam("last"))
         return delete(batch_letter).where(c.batch_id == bindparam("batch"), *until)
 
-
-def _remove(of: Column[str], given: FromClause) -> ClauseElement:
-    return delete(of.table).where(of.in_(select(given.c.id)))
+    def _remove(self, of: Column[str]) -> ClauseElement:
+        return delete(of.table).where(self.one_of(of, self.given(_LETTERS).c.id))

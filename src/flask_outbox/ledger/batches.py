@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import OutboxError
+from .collisions import repeated
 from .driver import Line
 from .engine import Database
 from .host import Host, alive, this_host
@@ -53,6 +54,7 @@ class Batches:
                 beat=millis(now),
             )
 
+    @repeated
     def decide(self, batch: str, decided: str) -> bool:
         """Let a batch be ``"published"``, or ``"discarded"``: durably, at once and as a whole.
 
@@ -106,6 +108,7 @@ class Batches:
             sql = statements_for(line.dialect)
             return list(sql.waiting(line, batch=batch, after=after, limit=GROUP))
 
+    @repeated
     def _publish(self, batch: str, rows: Sequence[Any], now: float) -> None:
         began = {"created": millis(now)}
         deliveries = [json.loads(row.waiting) | began for row in rows]
@@ -116,6 +119,7 @@ class Batches:
                 raise _ElsewhereError
             sql.insert_delivery.many(line, deliveries)
 
+    @repeated
     def _discard(self, batch: str, rows: Sequence[Any]) -> None:
         asked = document([{"id": row.letter_id} for row in rows])
         with self._database.direct() as line:

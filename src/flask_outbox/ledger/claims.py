@@ -12,9 +12,11 @@ from ..mail.letter import Letter
 from ..rules.outcomes import Kind, Outcome, Report, Scope
 from ..rules.retry import AT_MOST_ONCE, Plan
 from ..rules.states import ENDED, RecipientState, State, ends_as
+from .cipher import UnknownKeyError
+from .contents import Contents
 from .driver import Line
 from .rows import Row, document, millis, seconds
-from .statements import Statements
+from .statements import FAILING, PAUSED, Statements
 
 logger = logging.getLogger("flask_outbox")
 
@@ -29,12 +31,16 @@ class Lane:
 
     :param due: when the first of them is due, Unix seconds; of one being sent, when its lease ends.
     :param paused: nothing is to be claimed from it now: paused by hand or fault, or closed for a while.
+    :param opens: in the latter case until when.
+    :param failing: the last try over its transport failed by the transport's fault.
     """
 
     lane: str
     priority: int
     due: float
     paused: bool
+    opens: float | None = None
+    failing: bool = False
 
     @property
     def transport(self) -> str:
@@ -47,13 +53,15 @@ class Lease:
     """What a claim gives.
 
     :param token: what every change of the claimed must name.
-    :param until: milliseconds.
+    :param since: milliseconds; so is ``until``.
     :param worker: the id of the worker that holds it, or None for one that is not registered.
     """
 
     token: int
+    since: int
     until: int
     worker: str | None
+    lane: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Claim:
     :param created: since when it is in the queue.
     :param rescues: how often a lease ended without a result.
     :param token: what every change of it must name.
+    :param lane: it was claimed from; ``since`` when, in milliseconds, as what it spends of limits counts.
     """
 
     delivery_id: int
@@ -83,6 +92,8 @@ class Claim:
     token: int = field(repr=False)
     lease_until: float
     worker: str | None
+    lane: str = ""
+    since: int = 0
 
     @property
     def to(self) -> tuple[str, ...]:
@@ -128,6 +139,16 @@ _UNANSWERED = _Over(
     Kind.UNKNOWN,
     RecipientState.UNCERTAIN,
 )
+#: The reason of what is held until there is a key that reads it.
+NO_KEY = "no key"
+
+_NO_KEY = _Over(
+    NO_KEY,
+    "It is encrypted, and none of the keys in MAIL_OUTBOX_KEY reads it.",
+    Kind.REFUSED,
+    RecipientState.OPEN,
+    State.HELD,
+)
 _UNREADABLE = _Over(
     "unreadable",
     "This version of Flask-Outbox cannot read it.",
@@ -142,12 +163,12 @@ class _Taken:
     """A delivery as a claim finds it.
 
     :param row: of ``mail_delivery``, as it was before.
-    :param letter: None where it cannot be read.
+    :param letter: or why it cannot be read.
     :param positions: of the recipients in the letter's envelope.
     """
 
     row: Any
-    letter: Letter | None
+    letter: Letter | _Over
     recipients: Mapping[str, RecipientState]
     positions: Sequence[int]
 
@@ -157,7 +178,7 @@ class _Taken:
             return _UNANSWERED
         if self.row.expires is not None and self.row.expires <= now:
             return _EXPIRED
-        return _UNREADABLE if self.letter is None else None
+        return self.letter if isinstance(self.letter, _Over) else None
 
     def claim(self, letter: Letter, lease: Lease) -> Claim:
         row = self.row
@@ -177,6 +198,8 @@ class _Taken:
             token=lease.token,
             lease_until=seconds(lease.until),
             worker=lease.worker,
+            lane=lease.lane,
+            since=lease.since,
         )
 
     def result_row(self, why: _Over, token: int, now: int) -> Row:
@@ -220,28 +243,42 @@ class _Taken:
 def agenda(line: Line, sql: Statements, env: str, now: float) -> list[Lane]:
     """The lanes that have live deliveries."""
     found = sql.agenda(line, env=env, now=millis(now))
-    lanes = [Lane(row.lane, row.priority, seconds(row.due), bool(row.closed)) for row in found]
+    lanes = [_lane(row) for row in found]
     return sorted(lanes, key=lambda lane: (lane.lane, lane.priority))
 
 
+def _lane(row: Any) -> Lane:
+    closed = row.closed or 0
+    opens = seconds(closed) if FAILING < closed < PAUSED else None
+    shut = closed > FAILING
+    return Lane(row.lane, row.priority, seconds(row.due), shut, opens, closed == FAILING)
+
+
 def take(
-    line: Line, sql: Statements, found: Sequence[Any], lease: Lease, now: int
+    line: Line,
+    sql: Statements,
+    found: Sequence[Any],
+    lease: Lease,
+    now: int,
+    stored: Contents,
 ) -> tuple[list[Claim], list[Ended]]:
     """Claim the deliveries of those rows, but for what must not be sent any more: that ends here."""
-    ids = document([{"id": row.id} for row in found])
+    ids = document([{"id": row.id, "rescued": int(row.state == State.SENDING)} for row in found])
     sql.claim(line, until=lease.until, token=lease.token, worker=lease.worker, rows=ids)
     claims, over = [], []
-    for one in _with_letters(line, sql, found):
+    for one in _with_letters(line, sql, found, stored):
         if (why := one.over(now)) is not None:
             over.append((one, why))
-        elif one.letter is not None:
+        elif isinstance(one.letter, Letter):
             claims.append(one.claim(one.letter, lease))
     if over:
         ended = [one.result_row(why, lease.token, now) for one, why in over]
         answers = [row for one, why in over for row in one.answer_rows(why)]
         sql.finish(line, rows=document(ended))
         sql.answer(line, rows=document(answers), now=now)
-    return claims, [one.ended(one.letter, why) for one, why in over if one.letter is not None]
+    return claims, [
+        one.ended(one.letter, why) for one, why in over if isinstance(one.letter, Letter)
+    ]
 
 
 def within(found: Iterable[Any], budget: int, *, one_always: bool) -> Iterator[Any]:
@@ -257,7 +294,9 @@ def within(found: Iterable[Any], budget: int, *, one_always: bool) -> Iterator[A
         yield row
 
 
-def _with_letters(line: Line, sql: Statements, found: Sequence[Any]) -> Iterator[_Taken]:
+def _with_letters(
+    line: Line, sql: Statements, found: Sequence[Any], stored: Contents
+) -> Iterator[_Taken]:
     asked = document([{"id": row.letter_id} for row in found])
     recipients = defaultdict(list)
     for row in sql.recipients_of(line, rows=asked):
@@ -268,16 +307,21 @@ def _with_letters(line: Line, sql: Statements, found: Sequence[Any]) -> Iterator
         to = sorted(recipients[row.letter_id, row.part], key=lambda one: one.position)
         yield _Taken(
             row,
-            _read(row.letter_id, contents.get(row.letter_id), blobs),
+            _read(row.letter_id, contents.get(row.letter_id), blobs, stored),
             {one.address: RecipientState(one.state) for one in to},
             [one.position for one in to],
         )
 
 
-def _read(letter_id: str, content: bytes | None, blobs: Mapping[str, bytes]) -> Letter | None:
+def _read(
+    letter_id: str, content: bytes | None, blobs: Mapping[str, bytes], stored: Contents
+) -> Letter | _Over:
+    # One that cannot be read must not keep back the others of its claim: it waits for a person.
     try:
-        return None if content is None else Letter.from_json(bytes(content).decode(), blobs)
+        return _UNREADABLE if content is None else stored.read(letter_id, bytes(content), blobs)
+    except UnknownKeyError as error:
+        logger.error("letter %s is held: %s Add the key, then restart the worker", letter_id, error)
+        return _NO_KEY
     except UNREADABLE:
-        # One that cannot be read must not keep back the others of its claim: it waits for a person.
         logger.exception("letter %s cannot be read, it is held", letter_id)
-        return None
+        return _UNREADABLE

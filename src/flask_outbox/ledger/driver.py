@@ -10,28 +10,52 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnCollection,
+    ColumnElement,
     Dialect,
     FromClause,
+    Integer,
+    SmallInteger,
     String,
     Table,
+    Text,
     bindparam,
+    case,
     column,
     func,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from .tables import literal
 
 if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects import mysql
 
 Types: TypeAlias = Mapping[str, type[TypeEngine[Any]]]
+
+#: The names that SQLAlchemy has for one dialect.
+MYSQL = ("mysql", "mariadb")
+
+_EXACT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+
+#: What a JSON document's values become; one that does not fit would be lost, so each is larger than any column.
+_MYSQL_TYPES: Mapping[type[TypeEngine[Any]], str] = {
+    BigInteger: "BIGINT",
+    Integer: "INT",
+    SmallInteger: "SMALLINT",
+    String: f"VARCHAR(1000) {_EXACT}",
+    Text: f"LONGTEXT {_EXACT}",
+}
 
 
 class Result(Protocol):
@@ -127,31 +151,94 @@ class Compiled:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
+    @property
+    def mysql(self) -> bool:
+        """Whether it is MySQL's or MariaDB's."""
+        return self.dialect.name in MYSQL
+
     def given(self, types: Types, rows: str = "rows") -> FromClause:
         """The rows of a JSON document as a table."""
-        document = bindparam(rows, type_=String)
+        document, name = bindparam(rows, type_=String), "given" if rows == "rows" else rows
         if self.dialect.name == "postgresql":
             # Each costs megabytes and milliseconds: a dialect is loaded by those who use it.
             from sqlalchemy.dialects import postgresql
 
             columns = [column(name, kind) for name, kind in types.items()]
             recordset = func.jsonb_to_recordset(document.cast(postgresql.JSONB))
-            return recordset.table_valued(*columns).render_derived(
-                "given" if rows == "rows" else rows, with_types=True
+            return recordset.table_valued(*columns).render_derived(name, with_types=True)
+        if self.mysql:
+            fields = ", ".join(
+                f"`{field}` {_MYSQL_TYPES[kind]} PATH '$.{field}'" for field, kind in types.items()
+            )
+            table = func.json_table(document, literal_column(f"'$[*]' COLUMNS ({fields})"))
+            return table.table_valued(
+                *[column(name, kind) for name, kind in types.items()], name=name
             )
         each = func.json_each(document).table_valued("value")
-        fields = [
+        extracted = [
             func.json_extract(each.c.value, literal(f"$.{name}"), type_=kind()).label(name)
             for name, kind in types.items()
         ]
-        return select(*fields).subquery("given")
+        return select(*extracted).subquery("given")
 
-    def upsert(self, table: Table, columns: str) -> sqlite.Insert | postgresql.Insert:
+    def one_of(
+        self, column: Column[str] | Column[int], given: ColumnElement[Any]
+    ) -> ColumnElement[bool]:
+        """That one of the given rows has this value, for a change: MariaDB seeks only what is joined."""
+        return column == given if self.mysql else column.in_(select(given))
+
+    def insert_new(self, table: Table, columns: str, key: str) -> Insert:
+        """Insert a row; changes none where its key is there."""
+        row = self._insert(table, columns)
+        if self.mysql:
+            return row.prefix_with("IGNORE")
+        return cast("sqlite.Insert", row).on_conflict_do_nothing(index_elements=key.split())
+
+    def upsert(
+        self,
+        table: Table,
+        columns: str,
+        key: str,
+        changed: str,
+        where: Callable[[ColumnCollection[str, Any]], ColumnElement[bool]] | None = None,
+    ) -> Insert:
+        """Insert a row, or change those columns of the one that has its key.
+
+        :param changed: a column that ``where`` reads comes last: MySQL changes one after the other.
+        :param where: only if that holds, for the row that was to be inserted.
+        """
+        row = self._insert(table, columns)
+        if self.mysql:
+            new = cast("mysql.Insert", row).inserted
+            allowed = None if where is None else where(new)
+            changes = [
+                (
+                    name,
+                    new[name]
+                    if allowed is None
+                    else case((allowed, new[name]), else_=table.c[name]),
+                )
+                for name in changed.split()
+            ]
+            return cast("mysql.Insert", row).on_duplicate_key_update(changes)
+        new = cast("sqlite.Insert", row).excluded
+        return cast("sqlite.Insert", row).on_conflict_do_update(
+            index_elements=key.split(),
+            set_={name: new[name] for name in changed.split()},
+            where=None if where is None else where(new),
+        )
+
+    def _insert(self, table: Table, columns: str) -> Insert:
+        into: Callable[[Table], Insert] = sqlite.insert
         if self.dialect.name == "postgresql":
             from sqlalchemy.dialects import postgresql
 
-            return postgresql.insert(table).values(parameters(columns))
-        return sqlite.insert(table).values(parameters(columns))
+            into = postgresql.insert
+        elif self.mysql:
+            from sqlalchemy.dialects import mysql
+
+            into = mysql.insert
+        return into(table).values(parameters(columns))
 
 
 def parameters(columns: str) -> dict[str, BindParameter[Any]]:

@@ -20,29 +20,23 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
-    insert,
-    inspect,
-    make_url,
-    select,
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from ..errors import ConfigurationError, OutboxFileError, SchemaError
+from ..errors import OutboxFileError
 from . import tables
+from .backends import check_server, database_url, driver_error, time_of
 from .clock import Clock
 from .driver import Direct
 from .file import FileLock, prepare
 from .opened import BUSY, Opened, Use, is_sqlite
 from .refusals import explain
+from .schema import bring_up, check_version, script, version_of
 
 #: The drivers of PostgreSQL by which a descriptor can be watched for news.
 _TELLING = ("psycopg", "psycopg2")
-
-
-#: Unix seconds, not those at which a transaction began.
-_TIME = "SELECT extract(epoch FROM clock_timestamp())"
 
 
 class Database:
@@ -53,8 +47,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _checked(url)
-        self._error = _driver_error(self._url)
+        self._url = database_url(url)
+        self._error = driver_error(self._url)
         #: The SQLite file, or None for a server database.
         self.path: Path | None = None
         #: What moments are told by.
@@ -62,10 +56,17 @@ class Database:
         if is_sqlite(self._url):
             self.path = Path(self._url.database or "").absolute()
             self._url = self._url.set(database=str(self.path))
+        #: The version that the tables had when they were made or brought to this one.
+        self._found: int | None = None
         #: Closes what is open when this object is collected, as the applications of tests are.
         self._closing: finalize[[], Database] | None = None
         self._forget()
         _databases.add(self)
+
+    @property
+    def url(self) -> URL:
+        """By which it is opened."""
+        return self._url
 
     @property
     def name(self) -> str:
@@ -183,17 +184,40 @@ class Database:
 
     # -- the schema --------------------------------------------------------------------------------------------
 
-    def create_schema(self) -> None:
-        """Make the tables where they are missing.
+    def create_schema(self) -> int | None:
+        """Make the tables where they are missing, and bring older ones to this version.
 
-        :raises SchemaError: they are there in another version.
+        :returns: of which version they were before, or None where they were missing.
+        :raises SchemaError: they are there in a newer version.
         """
         if self.path is None:
-            engines = Opened(self._url)
-            with self.explained():
-                _make_tables(engines.durable)
-            engines.dispose()
+            with self._apart() as engine, engine.begin() as connection:
+                check_server(connection.dialect)
+                self._found = bring_up(connection)
         self.check_schema()
+        found, self._found = self._found, tables.VERSION
+        return found
+
+    def script(self) -> list[str]:
+        """The statements that :meth:`create_schema` would run.
+
+        :raises SchemaError: the tables are there in a newer version.
+        """
+        if self.path is not None and not self.path.exists():
+            return script(self._url.get_dialect()(), None)
+        with self._apart() as engine, engine.connect() as connection:
+            check_server(connection.dialect)
+            return script(connection.dialect, version_of(connection))
+
+    @contextmanager
+    def _apart(self) -> Iterator[Engine]:
+        """For the tables, whatever their version."""
+        with self.explained():
+            engines = Opened(self._url)
+            try:
+                yield engines.durable
+            finally:
+                engines.dispose()
 
     def check_schema(self) -> None:
         """Make sure that the tables can be used; a SQLite file and its tables are made.
@@ -240,8 +264,10 @@ class Database:
         engines = Opened(self._url)
         try:
             if self.path is not None:
-                self._make_file(engines, self.path)
-            _check_version(engines.reading)
+                self._found = self._make_file(engines, self.path)
+            with engines.reading.connect() as connection:
+                check_server(connection.dialect)
+                check_version(version_of(connection))
             self._set_clock(engines)
             engines.file = _identity(self.path)
         except BaseException:
@@ -262,10 +288,12 @@ class Database:
     def _set_clock(self, engines: Opened) -> None:
         if self.path is None:
             with engines.durable.connect() as connection:
-                self.clock.set(float(connection.exec_driver_sql(_TIME).scalar_one()))
+                asked = connection.exec_driver_sql(time_of(connection.dialect))
+                self.clock.set(float(asked.scalar_one()))
 
     @staticmethod
-    def _make_file(engines: Opened, path: Path) -> None:
+    def _make_file(engines: Opened, path: Path) -> int | None:
+        """:returns: the version that its tables had, or None where they were missing."""
         lock = FileLock(path.with_name(f"{path.name}-init.lock"))
         lock.acquire(blocking=True)
         try:
@@ -276,7 +304,8 @@ class Database:
                 cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 cursor.execute("PRAGMA journal_mode = WAL")
                 cursor.close()
-            _make_tables(engines.durable)
+            with engines.durable.begin() as connection:
+                return bring_up(connection)
         finally:
             lock.release()
 
@@ -294,33 +323,6 @@ class Database:
             raise explain(error, self.path) from error
 
 
-def _checked(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError(
-            "'MAIL_OUTBOX_URL' must be a database URL as SQLAlchemy knows them, like sqlite:////var/lib/app/outbox.sqlite."
-        ) from error
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError("'MAIL_OUTBOX_URL' must name a SQLite or PostgreSQL database.")
-    if is_sqlite(parsed) and (parsed.database or ":").startswith((":", "file:")):
-        raise ConfigurationError(
-            "'MAIL_OUTBOX_URL' must name a file: an outbox in memory keeps nothing."
-        )
-    return parsed
-
-
-def _driver_error(url: URL) -> type[Exception]:
-    """The root of the driver's exceptions. The driver is loaded here, in the thread that sets the application up."""
-    try:
-        error: type[Exception] = url.get_dialect().import_dbapi().Error
-    except ImportError as missing:
-        raise ConfigurationError(
-            f"'MAIL_OUTBOX_URL' needs the package {missing.name!r}: install it."
-        ) from missing
-    return error
-
-
 def _identity(path: Path | None) -> tuple[int, int] | None:
     """Which file lies under a name."""
     try:
@@ -333,15 +335,6 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 # -- making ----------------------------------------------------------------------------------------------------
 
 
-def _make_tables(engine: Engine) -> None:
-    with engine.begin() as connection:
-        if _version(connection) is None:
-            if engine.dialect.name == "postgresql":
-                tables.prepare_for("postgresql")
-            tables.metadata.create_all(connection)
-            connection.execute(insert(tables.schema).values(version=tables.VERSION))
-
-
 def _refuse_foreign(cursor: DBAPICursor, path: Path) -> None:
     """:raises OutboxFileError: it holds the tables of another application, to whose file nothing must be done."""
     cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
@@ -350,24 +343,6 @@ def _refuse_foreign(cursor: DBAPICursor, path: Path) -> None:
         raise OutboxFileError(
             f"The outbox {path} is the database of another application, with the table {found[0]!r}: let"
             " MAIL_OUTBOX_URL name a file of its own."
-        )
-
-
-def _version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(tables.schema.name):
-        return None
-    return connection.execute(select(tables.schema.c.version)).scalar()
-
-
-def _check_version(engine: Engine) -> None:
-    with engine.connect() as connection:
-        version = _version(connection)
-    if version is None:
-        raise SchemaError("The outbox's tables are missing: run 'flask mail init-db'.")
-    if version != tables.VERSION:
-        raise SchemaError(
-            f"The outbox's tables are of version {version}, this Flask-Outbox needs {tables.VERSION}: run the"
-            " version of Flask-Outbox that made them, or a newer one."
         )
 
 

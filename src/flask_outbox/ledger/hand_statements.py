@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import (
     String,
     bindparam,
+    case,
     delete,
+    exists,
     insert,
     null,
     or_,
@@ -17,7 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from ..rules.states import RecipientState, State
 from .changes import SENDING, requeued
 from .driver import Compiled, compiled, parameters
-from .tables import among, delivery, limit, literal, recipient, worker
+from .tables import among, delivery, letter, limit, literal, recipient, worker
 
 
 class WorkerStatements(Compiled):
@@ -53,7 +55,7 @@ class WorkerStatements(Compiled):
     @compiled
     def remove_workers(self) -> ClauseElement:
         given = self.given({"id": String})
-        return delete(worker).where(worker.c.id.in_(select(given.c.id)))
+        return delete(worker).where(self.one_of(worker.c.id, given.c.id))
 
     @compiled
     def remove_other_workers(self) -> ClauseElement:
@@ -66,13 +68,12 @@ class HandStatements(Compiled):
     @compiled
     def pause(self) -> ClauseElement:
         """A person's pause replaces a worker's, and not the other way round."""
-        row = self.upsert(limit, "env lane paused paused_by reason")
-        names = ("paused", "paused_by", "reason")
-        stands = or_(limit.c.paused.is_(None), row.excluded.paused_by == literal("person"))
-        return row.on_conflict_do_update(
-            index_elements=["env", "lane"],
-            set_={name: row.excluded[name] for name in names},
-            where=stands,
+        return self.upsert(
+            limit,
+            "env lane paused paused_by reason",
+            "env lane",
+            "reason paused_by paused",
+            lambda new: or_(limit.c.paused.is_(None), new.paused_by == literal("person")),
         )
 
     @compiled
@@ -108,12 +109,26 @@ class HandStatements(Compiled):
         )
 
     @compiled
+    def hold(self) -> ClauseElement:
+        held = {"state": literal(State.HELD), "reason": bindparam("reason")}
+        its = (delivery.c.letter_id == bindparam("letter"), among(delivery, [State.QUEUED]))
+        return update(delivery).where(*its).values(**held)
+
+    @compiled
+    def release_held(self) -> ClauseElement:
+        """Back into the queue as it was, with the tries it had; not before it was to be sent."""
+        its = (delivery.c.letter_id == bindparam("letter"), among(delivery, [State.HELD]))
+        tried = case((delivery.c.attempts > 0, literal("released")), else_=literal(""))
+        return update(delivery).where(*its).values(state=literal(State.QUEUED), reason=tried)
+
+    @compiled
     def retry(self) -> ClauseElement:
-        """Back into the queue as if it were new: no try counted, no expiry."""
+        """Back into the queue as if it were new: no try counted, no expiry. Not without its content."""
+        full = exists().where(letter.c.id == delivery.c.letter_id, letter.c.content.is_not(None))
         over = among(delivery, [State.UNCERTAIN, State.HELD, State.DEAD, State.CANCELLED])
         return (
             update(delivery)
-            .where(delivery.c.letter_id == bindparam("letter"), over)
+            .where(delivery.c.letter_id == bindparam("letter"), over, full)
             .values(**requeued(), reason=literal("by hand"), attempts=0, expires=null())
             .values(created=bindparam("now"), finished=null(), content_started=null())
         )

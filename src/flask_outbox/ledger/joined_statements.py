@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Integer,
+    Select,
     SmallInteger,
     String,
     Table,
@@ -78,14 +79,22 @@ class JoinedStatements(Compiled):
     @compiled
     def store_letters(self) -> ClauseElement:
         """Letters with what belongs to each: ``letters``, ``deliveries`` and ``recipients`` are JSON documents."""
+        return self.tell_workers.add_cte(*self.stored)
+
+    @property
+    def tell_workers(self) -> Select[Any]:
+        """The news, told at the commit."""
+        return select(func.pg_notify(literal(CHANNEL), bindparam("env", type_=String())))
+
+    @property
+    def stored(self) -> list[CTE]:
+        """The inserts."""
         content = func.convert_to(literal_column("letters.content"), literal("UTF8"))
-        stored = [
+        return [
             self._inserted(letter, "letters", _LETTER, {"content": content}),
             self._inserted(delivery, "deliveries", _DELIVERY, {}),
             self._inserted(recipient, "recipients", _RECIPIENT, {}),
         ]
-        news = select(func.pg_notify(literal(CHANNEL), bindparam("env", type_=String())))
-        return news.add_cte(*stored)
 
     def _inserted(
         self, table: Table, rows: str, types: Types, made: Mapping[str, ColumnElement[Any]]

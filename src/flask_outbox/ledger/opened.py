@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from ..errors import OutboxError
+from .backends import server_options
 
 #: Seconds that a writer waits for the lock of a SQLite file.
 BUSY = 10
@@ -107,7 +108,7 @@ def is_sqlite(url: URL) -> bool:
 
 def _engine(url: URL, synchronous: str) -> Engine:
     if not is_sqlite(url):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, **server_options(url))
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise OutboxError(
             f"The outbox needs SQLite 3.33 or newer, this Python has {sqlite3.sqlite_version}: let MAIL_OUTBOX_URL"

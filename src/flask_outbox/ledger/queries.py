@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
     true,
 )
@@ -198,6 +199,14 @@ def pauses() -> Executable:
     """The lanes that are paused."""
     paused = (limit.c.env == bindparam("env"), limit.c.paused.is_not(None))
     return select(limit.c.lane, limit.c.reason).where(*paused).order_by(limit.c.lane)
+
+
+def closings() -> Executable:
+    """The lanes that are closed for a while, and the transports that failed at the last try."""
+    c = limit.c
+    closed = or_(c.opens > _NOW, c.failures > 0)
+    found = select(c.lane, c.opens, c.failures).where(c.env == bindparam("env"), closed)
+    return found.order_by(c.lane)
 
 
 def workers() -> Executable:

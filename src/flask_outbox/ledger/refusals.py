@@ -22,6 +22,12 @@ _CURES = {
     sqlite3.SQLITE_NOTADB: "Move the file away, a new one is made; or let MAIL_OUTBOX_URL name another.",
 }
 
+#: By MySQL's code.
+_MYSQL_CURES = {
+    1153: ". Set the server's 'max_allowed_packet' to 64M or more: an attachment is stored by one statement.",
+    1049: ". Create the database, then run 'flask mail init-db'.",
+}
+
 
 def explain(error: BaseException, path: Path | None) -> OutboxError:
     """The error to raise for one of the driver's, with the cure where there is one."""
@@ -29,5 +35,8 @@ def explain(error: BaseException, path: Path | None) -> OutboxError:
     if path is None or cure is None:
         # PostgreSQL's details quote what was to be stored.
         said = getattr(getattr(error, "diag", None), "message_primary", None) or error
+        code = error.args[0] if error.args else None
+        if isinstance(code, int) and len(error.args) > 1:  # PyMySQL's
+            said = f"{error.args[1]}{_MYSQL_CURES.get(code, '')}"
         return OutboxError(f"The outbox's database refused: {said}")
     return OutboxFileError(f"The outbox {path} cannot be used: {error}. {cure}")

@@ -118,6 +118,19 @@ class LaneView:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedView:
+    """A lane whose limit is spent, or a transport that failed at the last try.
+
+    :param opens: when the next message may go; None for now.
+    :param failures: tries in a row that failed by the transport's fault.
+    """
+
+    lane: str
+    opens: float | None
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """A worker that has not said that it ended.
 
@@ -139,6 +152,7 @@ class Status:
         only the newest 100,000 are looked at.
     :param oldest_due: since when the longest waiting message is due, or None if none is.
     :param paused: the reasons, by transport.
+    :param closed: what else holds mail back.
     """
 
     counts: Mapping[str, int]
@@ -146,6 +160,7 @@ class Status:
     lanes: tuple[LaneView, ...]
     paused: Mapping[str, str]
     workers: tuple[WorkerView, ...]
+    closed: tuple[ClosedView, ...] = ()
 
     def working(self, now: float) -> tuple[WorkerView, ...]:
         """The workers that have shown a sign of life lately."""
@@ -172,6 +187,7 @@ class Reports:
 
     def __init__(self, store: Store) -> None:
         self._database = store.database
+        self._contents = store.contents
         self._env = store.env
 
     def get(self, letter_id: str) -> MessageView | None:
@@ -231,7 +247,7 @@ class Reports:
             kept = [row.content for row in sql.contents_of(connection, rows=asked) if row.content]
             blobs = {row.digest: bytes(row.data) for row in sql.blobs_of(connection, rows=asked)}
         try:
-            return Letter.from_json(bytes(kept[0]).decode(), blobs) if kept else None
+            return self._contents.read(letter_id, bytes(kept[0]), blobs) if kept else None
         except UNREADABLE as error:
             raise OutboxError(f"The letter {letter_id} cannot be read: {error}") from error
 
@@ -246,6 +262,7 @@ class Reports:
                 tuple(self._lane(connection, lane) for lane in lanes),
                 _paused(connection, asked),
                 tuple(_worker(row) for row in connection.execute(queries.workers(), asked)),
+                tuple(_closed(row, now) for row in connection.execute(queries.closings(), asked)),
             )
 
     def brief(self, now: float) -> Brief:
@@ -361,6 +378,11 @@ def _attempt(row: Any) -> AttemptView:
         row.lease_lost,
         row.transcript or "",
     )
+
+
+def _closed(row: Any, now: float) -> ClosedView:
+    opens = None if row.opens is None else seconds(row.opens)
+    return ClosedView(row.lane, opens if opens and opens > now else None, row.failures)
 
 
 def _worker(row: Any) -> WorkerView:

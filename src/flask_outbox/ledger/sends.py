@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import cast
 
@@ -11,6 +11,7 @@ from ..errors import MessageError
 from ..mail.letter import Letter, Place, Terms
 from ..rules.states import RecipientState, State
 from .batches import keep_open
+from .cipher import Vault
 from .driver import Line
 from .rows import Row, clip, document, millis
 from .statements import Statements
@@ -31,17 +32,32 @@ class Entry:
     letter_row: Row
     delivery_row: Row
     recipient_rows: list[Row]
+    vault: Vault | None
 
     @classmethod
-    def of(cls, letter: Letter, terms: Terms, env: str, now: int) -> Entry:
+    def of(
+        cls,
+        letter: Letter,
+        terms: Terms,
+        env: str,
+        now: int,
+        lane: Callable[[str, Iterable[str]], str],
+        vault: Vault | None = None,
+    ) -> Entry:
+        """Of a letter.
+
+        :param lane: which one a transport and recipients have.
+        :param vault: encrypts what it says.
+        """
         size = letter.size
         return cls(
             letter,
             terms.key,
             terms.place,
-            _letter_row(letter, size, now),
-            _delivery_row(letter, terms, size, env, now),
+            _letter_row(letter, size, now, vault),
+            _delivery_row(letter, terms, lane(terms.transport, letter.envelope_to), size, env, now),
             _recipient_rows(letter, now),
+            vault,
         )
 
     @property
@@ -50,7 +66,8 @@ class Entry:
         return self.place is not None and self.place.waits
 
 
-def _letter_row(letter: Letter, size: int, now: int) -> Row:
+def _letter_row(letter: Letter, size: int, now: int, vault: Vault | None) -> Row:
+    content = letter.to_json().encode()
     return {
         "id": letter.id,
         "message_id": letter.message_id,
@@ -59,11 +76,11 @@ def _letter_row(letter: Letter, size: int, now: int) -> Row:
         "tags": document(letter.tags) if letter.tags else None,
         "size": size,
         "created": now,
-        "content": letter.to_json().encode(),
+        "content": content if vault is None else vault.content(letter.id, content),
     }
 
 
-def _delivery_row(letter: Letter, terms: Terms, size: int, env: str, now: int) -> Row:
+def _delivery_row(letter: Letter, terms: Terms, lane: str, size: int, env: str, now: int) -> Row:
     return {
         "letter_id": letter.id,
         "part": 0,
@@ -71,7 +88,7 @@ def _delivery_row(letter: Letter, terms: Terms, size: int, env: str, now: int) -
         "state": (State.HELD if terms.hold else State.QUEUED).value,
         "reason": clip(terms.hold, 200),
         "transport": terms.transport,
-        "lane": terms.transport,
+        "lane": lane,
         "priority": terms.priority,
         "due": now if terms.due is None else millis(terms.due),
         "expires": None if terms.expires is None else millis(terms.expires),
@@ -107,7 +124,7 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
     ]
     new = [entry for entry, stored in zip(entries, ids, strict=True) if entry.letter.id == stored]
     _insert(line, sql, new, env)
-    _store_blobs(line, sql, [entry.letter for entry in new], now)
+    _store_blobs(line, sql, new, now)
     sql.insert_letter_tag.many(line, _tag_rows([entry.letter for entry in new]))
     _store_places(line, sql, new, now)
     return ids
@@ -166,22 +183,35 @@ def _store_places(line: Line, sql: Statements, entries: Sequence[Entry], now: in
 
 def _first(line: Line, sql: Statements, entry: Entry, env: str, now: int) -> str:
     """The letter that has the entry's key: its own, or the one that was there before."""
-    letter, digest = entry.letter, content_digest(entry.letter)
+    letter, digest = entry.letter, content_digest(entry.letter, entry.vault)
     mine: Row = {"env": env, "name": entry.key}
     if sql.insert_key(line, **mine, letter_id=letter.id, digest=digest, created=now).rowcount:
         return letter.id
     ((first, known),) = sql.find_key(line, **mine)
-    if known != digest:
-        raise MessageError(
-            f"key={entry.key!r} belongs to another message, with other recipients or another content.",
-            field="key",
-            index=None if entry.place is None else entry.place.position,
-        )
+    if not is_content(letter, known, entry.vault):
+        raise other_content(entry.key, entry.place)
     return str(first)
 
 
-def content_digest(letter: Letter) -> str:
-    """What the caller asked to be sent, in short: two sends of the same have the same, whatever their ids and dates."""
+def other_content(key: str | None, place: Place | None) -> MessageError:
+    """The error where a key was used before."""
+    return MessageError(
+        f"key={key!r} belongs to another message, with other recipients or another content.",
+        field="key",
+        index=None if place is None else place.position,
+    )
+
+
+def is_content(letter: Letter, known: str, vault: Vault | None) -> bool:
+    """Whether a digest is that of a letter, whether or not it was stored before mail was encrypted."""
+    return known in (content_digest(letter, vault), content_digest(letter))
+
+
+def content_digest(letter: Letter, vault: Vault | None = None) -> str:
+    """What the caller asked to be sent, in short: two sends of the same have the same, whatever their ids and dates.
+
+    :param vault: keeps a short secret in the text, as a code to log in with, from being found by trying all.
+    """
     content = (
         letter.envelope_from,
         letter.envelope_to,
@@ -193,23 +223,33 @@ def content_digest(letter: Letter) -> str:
         letter.headers,
         [(part.filename, part.content_type, part.digest) for part in letter.attachments],
     )
-    return hashlib.sha256(document(content).encode()).hexdigest()
+    digest = hashlib.sha256(document(content).encode()).hexdigest()
+    return digest if vault is None else vault.name(digest)
 
 
-def _store_blobs(line: Line, sql: Statements, letters: Iterable[Letter], now: int) -> None:
-    blobs = {part.digest: part.data for letter in letters for part in letter.parts()}
+def _store_blobs(line: Line, sql: Statements, entries: Sequence[Entry], now: int) -> None:
+    blobs = {part.digest: part.data for entry in entries for part in entry.letter.parts()}
     if not blobs:
         return
-    asked = document([{"digest": digest} for digest in blobs])
-    there = {digest for (digest,) in sql.fresh_blobs(line, rows=asked, since=now - FRESH * 1000)}
+    vault = entries[0].vault
+    names = {digest: digest if vault is None else vault.name(digest) for digest in blobs}
+    asked = document([{"digest": name} for name in names.values()])
+    there = {name for (name,) in sql.fresh_blobs(line, rows=asked, since=now - FRESH * 1000)}
     # In one order, so that two transactions cannot wait for each other.
     new = [
-        {"digest": digest, "size": len(data), "touched": now, "data": data}
-        for digest, data in sorted(blobs.items())
-        if digest not in there
+        {
+            "digest": name,
+            "size": len(blobs[digest]),
+            "touched": now,
+            "data": blobs[digest] if vault is None else vault.attachment(digest, blobs[digest]),
+        }
+        for name, digest in sorted((name, digest) for digest, name in names.items())
+        if name not in there
     ]
     sql.insert_blob.many(line, new)
-    uses = {(letter.id, part.digest) for letter in letters for part in letter.parts()}
+    uses = {
+        (entry.letter.id, names[part.digest]) for entry in entries for part in entry.letter.parts()
+    }
     sql.insert_letter_blob.many(
-        line, [{"letter_id": id_, "digest": digest} for id_, digest in sorted(uses)]
+        line, [{"letter_id": id_, "digest": name} for id_, name in sorted(uses)]
     )

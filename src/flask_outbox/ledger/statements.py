@@ -14,29 +14,31 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Dialect,
+    FromClause,
     Integer,
     String,
     Table,
     bindparam,
     case,
-    exists,
     func,
     insert,
+    literal_column,
     null,
-    or_,
     select,
     update,
 )
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 
 from ..rules.states import LIVE, State
 from .batch_statements import BatchStatements
-from .changes import SENDING, freed, guard, requeued
+from .changes import freed, guard, requeued
+from .cipher_statements import CipherStatements
 from .clock_statements import ClockStatements
 from .driver import Compiled, Types, compiled, parameters
 from .hand_statements import HandStatements, WorkerStatements
 from .joined_statements import JoinedStatements
+from .limit_statements import LimitStatements
 from .purge import Purges
 from .tables import (
     EVERY,
@@ -52,6 +54,9 @@ from .tables import (
     literal,
     recipient,
 )
+
+#: What the agenda says of a lane that is paused, and of one whose transport failed at the last try.
+PAUSED, FAILING = 2**62, 1
 
 #: What guards a change of a claimed delivery.
 _CLAIM: Types = {"id": BigInteger, "token": BigInteger}
@@ -93,8 +98,7 @@ class _Sends(Compiled):
     @compiled
     def insert_key(self) -> ClauseElement:
         """Changes no row where the name is taken."""
-        row = self.upsert(key, "env name letter_id digest created")
-        return row.on_conflict_do_nothing(index_elements=["env", "name"])
+        return self.insert_new(key, "env name letter_id digest created", "env name")
 
     @compiled
     def find_key(self) -> ClauseElement:
@@ -110,9 +114,7 @@ class _Sends(Compiled):
 
     @compiled
     def insert_blob(self) -> ClauseElement:
-        row = self.upsert(blob, "digest size touched data")
-        touched = {"touched": row.excluded.touched}
-        return row.on_conflict_do_update(index_elements=["digest"], set_=touched)
+        return self.upsert(blob, "digest size touched data", "digest", "touched")
 
     @compiled
     def insert_letter_blob(self) -> ClauseElement:
@@ -126,7 +128,13 @@ class _Sends(Compiled):
 class _Claims(Compiled):
     @compiled
     def agenda(self) -> ClauseElement:
-        """The first delivery of each lane, found by two seeks a lane: to its next priority, else to the next lane."""
+        """The first delivery of each lane, found by two seeks a lane: to its next priority, else to the next lane.
+
+        ``closed`` is :data:`PAUSED`, or until when it is closed, or :data:`FAILING`.
+        """
+        if self.mysql:
+            groups = self._first_of_groups()
+            return self._with_limits(groups, groups)
         row, following = delivery.alias("this"), delivery.alias("following")
         its, next_ = row.c, following.c
         live = (next_.env == bindparam("env"), among(following, LIVE))
@@ -138,12 +146,32 @@ class _Claims(Compiled):
         step = func.coalesce(lower.scalar_subquery(), other.scalar_subquery())
         head = select(first.scalar_subquery().label("id")).cte("head", recursive=True)
         head = head.union_all(select(step).select_from(head.join(row, its.id == head.c.id)))
-        shut = or_(limit.c.paused.is_not(None), limit.c.opens > bindparam("now"))
-        its_limits = (limit.c.env == its.env, limit.c.lane.in_([its.lane, literal(EVERY)]))
-        closed = exists().where(*its_limits, shut)
-        return select(its.lane, its.priority, its.due, closed.label("closed")).select_from(
-            head.join(row, its.id == head.c.id)
+        return self._with_limits(row, head.join(row, its.id == head.c.id))
+
+    def _first_of_groups(self) -> FromClause:
+        """MySQL finds the first of each group by a seek, where all that leads the index is named."""
+        c = delivery.c
+        its = (c.env == bindparam("env"), among(delivery, LIVE))
+        transport = func.substring_index(c.lane, literal(" "), 1).label("transport")
+        return (
+            select(c.env, c.lane, c.priority, transport, func.min(c.due).label("due"))
+            .where(*its)
+            .group_by(c.live, c.env, c.lane, c.priority)
+            .subquery("this")
         )
+
+    def _with_limits(self, row: FromClause, source: FromClause) -> ClauseElement:
+        its = row.c
+        names = limit.c.lane.in_([its.lane, its.transport, literal(EVERY)])
+        closed = case(
+            (limit.c.paused.is_not(None), _number(PAUSED)),
+            (limit.c.opens > bindparam("now"), limit.c.opens),
+            (limit.c.failures > 0, _number(FAILING)),
+            else_=_number(0),
+        )
+        worst = select(func.max(closed)).where(limit.c.env == its.env, names).correlate(row)
+        columns = (its.lane, its.priority, its.due, worst.scalar_subquery().label("closed"))
+        return select(*columns).select_from(source)
 
     @compiled
     def candidates(self) -> ClauseElement:
@@ -152,18 +180,19 @@ class _Claims(Compiled):
             "id letter_id part state transport priority expires guarantee size attempts rescues content_started"
             " created reason"
         )
+        # The index ends with the id but for PostgreSQL, which would sort all that are due at the same moment.
+        ends = () if self.dialect.name == "postgresql" else (delivery.c.id,)
         return (
             select(*[delivery.c[name] for name in names.split()])
             .where(among(delivery, LIVE), *lane, delivery.c.due <= bindparam("now"))
-            .order_by(delivery.c.due, delivery.c.id)
+            .order_by(delivery.c.due, *ends)
             .limit(bindparam("limit", type_=Integer))
             .with_for_update(skip_locked=True)
         )
 
     @compiled
     def claim(self) -> ClauseElement:
-        given = self.given({"id": BigInteger})
-        expired = case((SENDING, 1), else_=0)
+        given = self.given({"id": BigInteger, "rescued": Integer})
         return (
             update(delivery)
             .where(delivery.c.id == given.c.id)
@@ -172,7 +201,7 @@ class _Claims(Compiled):
                 due=bindparam("until"),
                 lease_token=bindparam("token"),
                 worker_id=bindparam("worker"),
-                rescues=delivery.c.rescues + expired,
+                rescues=delivery.c.rescues + given.c.rescued,
             )
         )
 
@@ -269,22 +298,29 @@ class Statements(
     WorkerStatements,
     HandStatements,
     Purges,
+    CipherStatements,
     BatchStatements,
     ClockStatements,
+    LimitStatements,
 ):
     """All of them."""
+
+
+def _number(number: int) -> ColumnElement[int]:
+    return literal_column(str(number), BigInteger)
 
 
 def _insert(table: Table, columns: str) -> Insert:
     return insert(table).values(parameters(columns)).inline()
 
 
-_known: dict[tuple[type[Dialect], str], Statements] = {}
+_known: dict[tuple[object, ...], Statements] = {}
 
 
 def statements_for(dialect: Dialect) -> Statements:
     """The statements of a connection's dialect."""
-    kind = (type(dialect), dialect.paramstyle)
+    # MySQL's has two dialects under one name.
+    kind = (type(dialect), dialect.paramstyle, getattr(dialect, "is_mariadb", False))
     if kind not in _known:
         _known[kind] = Statements(dialect)
     return _known[kind]

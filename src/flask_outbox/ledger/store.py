@@ -7,34 +7,36 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from ..errors import ConfigurationError
 from ..mail.letter import Letter, Terms
-from . import claims, purge, results, sends
+from ..rules.limits import Limits
+from . import claims, results, sends
 from .batches import Batches
-from .claims import Claim, Ended, Lane, Lease
+from .claims import NO_KEY, Claim, Ended, Lane, Lease
 from .clock_statements import SLACK
-from .driver import Statement
+from .collisions import repeated
+from .contents import Contents
+from .driver import Line, Statement
 from .engine import Database
 from .file import ephemeral
 from .host import alive, this_host
+from .limits import Gate, LimitLedger, Shift, streaks
 from .results import Finished
+from .retention import Sweeps
 from .rows import clip, document, millis
 from .sends import Entry
 from .statements import Statements, statements_for
 from .tables import EVERY, TEXT
 
-__all__ = ["EVERY", "Claim", "Finished", "Lane", "Store"]
+__all__ = ["EVERY", "Claim", "Finished", "Lane", "Shift", "Store"]
 
 #: Bytes of letters that one claim takes into memory.
 BUDGET = 32 * 2**20
-
-#: Messages that are deleted at once.
-BATCH = 500
 
 
 class Store:
@@ -42,15 +44,31 @@ class Store:
 
     :param url: as for :class:`~flask_outbox.ledger.engine.Database`.
     :param env: ``MAIL_OUTBOX_ENV``: what is stored carries it, and only what carries it is claimed.
+    :param limits: what holds claims back.
+    :param keys: of ``MAIL_OUTBOX_KEY``.
     """
 
-    def __init__(self, url: str, *, env: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        env: str = "",
+        limits: Limits | None = None,
+        keys: Sequence[bytes] = (),
+    ) -> None:
         if len(env) > 64:
             raise ConfigurationError("'MAIL_OUTBOX_ENV' must be at most 64 characters long.")
         self.database: Database = Database(url)
         #: Those that are published whole.
         self.batches: Batches = Batches(self.database)
+        #: What encrypts and decrypts.
+        self.contents: Contents = Contents(self.database, keys)
+        #: What takes away what is over.
+        self.sweeps: Sweeps = Sweeps(self.database, env)
         self.env = env
+        self._limits = limits or Limits()
+        #: The transports over which the last try failed, as the agenda said.
+        self._failing: set[str] = set()
         self._worker: str | None = None
 
     @property
@@ -62,12 +80,15 @@ class Store:
         """What to log once because the outbox may not outlive its machine or container, or ""."""
         return ephemeral(self.path) if self.path is not None else ""
 
-    def create_schema(self) -> None:
-        """Make the tables where they are missing; those of a SQLite file are made at first use anyway.
+    def create_schema(self) -> int | None:
+        """Make the tables where they are missing, and bring older ones to this version.
 
-        :raises SchemaError: they are there in another version.
+        With a SQLite file that is done at first use anyway.
+
+        :returns: of which version they were before, or None where they were missing.
+        :raises SchemaError: they are there in a newer version.
         """
-        self.database.create_schema()
+        return self.database.create_schema()
 
     def check_schema(self) -> None:
         """Make sure that the outbox can be used.
@@ -98,6 +119,7 @@ class Store:
 
     # -- sends -------------------------------------------------------------------------------------------------
 
+    @repeated
     def add(self, batch: Sequence[tuple[Letter, Terms]], now: float) -> list[str]:
         """Store letters durably; all of them or none.
 
@@ -110,26 +132,39 @@ class Store:
             return sends.store(line, statements_for(line.dialect), entries, self.env, millis(now))
 
     def enqueue(
-        self, connection: Connection, batch: Sequence[tuple[Letter, Terms]], now: float
+        self,
+        connection: Connection,
+        batch: Sequence[tuple[Letter, Terms]],
+        now: float,
+        sql: Statements | None = None,
     ) -> list[str]:
         """Store letters as part of the caller's transaction, which is neither committed nor rolled back.
 
+        :param sql: the statements, where it is not to be the usual ones.
         :returns: as :meth:`add`.
         :raises MessageError: a key was used for another content.
         """
-        sql = statements_for(connection.dialect)
+        sql = sql or statements_for(connection.dialect)
         return sends.store(connection, sql, self._entries(batch, now), self.env, millis(now))
 
     def _entries(self, batch: Sequence[tuple[Letter, Terms]], now: float) -> list[Entry]:
-        return [Entry.of(letter, terms, self.env, millis(now)) for letter, terms in batch]
+        lane, of, vault = self._limits.lane, Entry.of, self.contents.vault()
+        return [of(letter, terms, self.env, millis(now), lane, vault) for letter, terms in batch]
 
     # -- claims ------------------------------------------------------------------------------------------------
 
     def agenda(self, now: float) -> list[Lane]:
         """The lanes that have live deliveries; it costs a seek a lane, however many they are."""
         with self.database.glance() as line:
-            return claims.agenda(line, statements_for(line.dialect), self.env, now)
+            lanes = claims.agenda(line, statements_for(line.dialect), self.env, now)
+        if self._limits.breaker is not None:
+            # While it is closed, also for the one letter that tries, nothing is said of how it fares.
+            closed = {lane.transport for lane in lanes if lane.opens is not None}
+            self._failing &= closed
+            self._failing |= {lane.transport for lane in lanes if lane.failing}
+        return lanes
 
+    @repeated
     def claim(
         self,
         lane: str,
@@ -141,6 +176,7 @@ class Store:
         budget: int = BUDGET,
         one_always: bool = True,
         tell: Callable[[Sequence[Ended]], None] | None = None,
+        shut: Callable[[float], None] | None = None,
     ) -> list[Claim]:
         """Take the first due deliveries of a lane in hand, those of dead workers among them.
 
@@ -150,20 +186,40 @@ class Store:
         :param budget: bytes of letters after which no more are taken.
         :param one_always: whether the first one is taken however large it is.
         :param tell: told of those that ended here, once that is committed.
+        :param shut: told when the lane opens, where its limits let nothing out now; ``inf`` where that is not known.
         """
-        held = Lease(secrets.randbits(63), millis(now + lease), self._worker)
+        since, until = millis(now), millis(now + lease)
+        held = Lease(secrets.randbits(63), since, until, self._worker, lane)
         with self.database.direct() as line:
+            gate = self._gate(line, held)
+            if gate is not None:
+                limit = int(min(limit, gate.most))
             sql = statements_for(line.dialect)
-            due = sql.candidates(
-                line, env=self.env, lane=lane, priority=priority, now=millis(now), limit=limit
-            )
-            found = list(claims.within(list(due), budget, one_always=one_always))
-            if not found:
-                return []
-            taken, ended = claims.take(line, sql, found, held, millis(now))
-        if tell is not None:
+            taken: list[Claim] = []
+            ended: list[Ended] = []
+            if limit > 0:
+                due = sql.candidates(
+                    line, env=self.env, lane=lane, priority=priority, now=since, limit=limit
+                )
+                if found := list(claims.within(list(due), budget, one_always=one_always)):
+                    taken, ended = claims.take(line, sql, found, held, since, self.contents)
+            if gate is not None:
+                gate.leave(len(taken))
+        if gate is not None and gate.most < 1 and shut is not None:
+            shut(gate.opens / 1000)
+        if ended and tell is not None:
             tell(ended)
         return taken
+
+    def _gate(self, line: Line, lease: Lease) -> Gate | None:
+        """What holds back claims of a lane, if anything may."""
+        failing = lease.lane.partition(" ")[0] in self._failing
+        if not (failing or self._limits.of(lease.lane)):
+            return None
+        return self._ledger(line, lease.since).enter(lease.lane, failing=failing, until=lease.until)
+
+    def _ledger(self, line: Line, now: int) -> LimitLedger:
+        return LimitLedger(line, statements_for(line.dialect), self.env, self._limits, now)
 
     def mark_content_started(self, claim: Claim, now: float) -> bool:
         """Commit, also against a power cut, that the content is about to leave; for ``at_most_once``.
@@ -176,6 +232,7 @@ class Store:
         )
         return marked == 1
 
+    @repeated
     def extend(self, held: Sequence[Claim], until: float) -> set[int]:
         """Let leases end later.
 
@@ -187,20 +244,42 @@ class Store:
             sql.extend(line, rows=asked, until=millis(until))
             return {row.id for row in sql.held(line, rows=asked)}
 
+    @repeated
     def release(self, held: Sequence[Claim], now: float) -> None:
         """Give back what was not tried: due at once, no try counted."""
         asked = document([claim.guard for claim in held])
-        self._change(lambda sql: sql.release, rows=asked, now=millis(now))
+        with self.database.direct() as line:
+            statements_for(line.dialect).release(line, rows=asked, now=millis(now))
+            if self._failing or any(self._limits.of(claim.lane) for claim in held):
+                self._ledger(line, millis(now)).give_back(held, self._failing)
 
-    def finish(self, finished: Sequence[Finished], now: float) -> set[int]:
+    @repeated
+    def finish(
+        self,
+        finished: Sequence[Finished],
+        now: float,
+        shift: Callable[[Shift], None] | None = None,
+    ) -> set[int]:
         """Write down what came of claims.
 
         Where a lease was lost somebody else has the delivery, and only the try is recorded, marked as such.
 
+        :param shift: told of each breaker that has opened or closed by it, once that is committed.
         :returns: the deliveries that were still ours.
         """
+        breaker = self._limits.breaker
+        news = {} if breaker is None else streaks(finished, self._failing)
+        shifts: list[Shift] = []
         with self.database.direct() as line:
-            return results.record(line, statements_for(line.dialect), finished, millis(now))
+            held = results.record(line, statements_for(line.dialect), finished, millis(now))
+            if breaker is not None and news:
+                shifts = self._ledger(line, millis(now)).note(breaker, news)
+        for transport, streak in news.items():
+            (self._failing.add if streak.failures else self._failing.discard)(transport)
+        if shift is not None:
+            for one in shifts:
+                shift(one)
+        return held
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -243,6 +322,7 @@ class Store:
             sql.remove_other_workers(line, worker=self._worker or "")
             return sql.rescue_all(line, now=millis(now)).rowcount
 
+    @repeated
     def rescue_dead(self, now: float) -> int:
         """Free what workers of this host had in hand whose processes are gone, before their leases end.
 
@@ -257,6 +337,7 @@ class Store:
             sql.remove_workers(line, rows=dead)
             return freed
 
+    @repeated
     def bring_forward(self, now: float) -> int:
         """Make due what was stored by a clock that has been set back since, but for what was to be sent later.
 
@@ -293,7 +374,8 @@ class Store:
         :param by: only if it was paused by this one.
         :returns: whether it was paused.
         """
-        return self._change(lambda sql: sql.resume, env=self.env, lane=transport, by=by) == 1
+        lifted = self._change(lambda sql: sql.resume, env=self.env, lane=transport, by=by) == 1
+        return (not by and self.reopen(transport)) or lifted
 
     def resume_all(self, *, by: str = "") -> int:
         """Open all paused transports, and lift the pause of all.
@@ -301,7 +383,22 @@ class Store:
         :param by: only those that were paused by this one.
         :returns: how many.
         """
-        return self._change(lambda sql: sql.resume_all, env=self.env, by=by)
+        lifted = self._change(lambda sql: sql.resume_all, env=self.env, by=by)
+        return lifted if by else lifted + self.reopen()
+
+    def reopen(self, transport: str = "") -> bool:
+        """Let a lane that is closed for a while be claimed from: by what was spent, and one letter where it is broken.
+
+        :param transport: only its lanes, whose breaker is closed then.
+        :returns: whether one was closed.
+        """
+        if not transport:
+            return self._change(lambda sql: sql.open_limits, env=self.env) > 0
+        its_domains = f"{transport} "
+        changed = self._change(
+            lambda sql: sql.open_transport, env=self.env, lane=transport, prefix=its_domains
+        )
+        return changed > 0
 
     def cancel(self, letter_id: str, now: float) -> bool:
         """Take a letter out of the queue.
@@ -313,6 +410,22 @@ class Store:
         )
         return cancelled > 0
 
+    def hold(self, letter_id: str, reason: str) -> bool:
+        """Keep a letter back that is in the queue, until :meth:`release_held`.
+
+        :returns: False where there is nothing to keep: it is being sent, over or unknown.
+        """
+        kept = clip(reason, 200)
+        return self._change(lambda sql: sql.hold, durable=True, letter=letter_id, reason=kept) > 0
+
+    def release_held(self, letter_id: str) -> bool:
+        """Let a letter go that is held, with the tries it had.
+
+        :returns: False where it is not held.
+        """
+        return self._change(lambda sql: sql.release_held, letter=letter_id) > 0
+
+    @repeated
     def retry(self, letter_id: str, now: float) -> bool:
         """Put a letter that has ended or waits for a person back into the queue, as if it were new.
 
@@ -327,28 +440,25 @@ class Store:
             sql.reopen(line, letter=letter_id, now=millis(now))
             return True
 
-    def count_ended(self, state: str, until: float) -> int:
-        """How many messages ended in that state before a moment: what :meth:`purge` would take away."""
-        asked = purge.ended_before(self.env, state, millis(until))
-        with self.database.glance() as line:
-            (row,) = statements_for(line.dialect).count_ended(line, **asked)
-            return int(row.number)
+    def release_unread(self, now: float) -> int:
+        """Put back into the queue what was held because its key was missing: whoever starts a worker may have added it.
 
-    def purge(self, state: str, until: float, now: float) -> Iterator[int]:
-        """Delete what ended in that state before a moment, a batch after the other; workers go on between them.
-
-        :returns: of each batch, how many messages it was.
+        :returns: how many deliveries.
         """
-        asked = {**purge.ended_before(self.env, state, millis(until)), "limit": BATCH}
-        stale, after, gone = millis(now - 2 * sends.FRESH), "", BATCH
-        while gone == BATCH:
-            with self.database.direct() as line:
-                sql = statements_for(line.dialect)
-                gone, after = purge.batch(line, sql, asked, after=after, stale=stale)
-            yield gone
+        if self.contents.cipher is None:
+            return 0
+        return self._change(
+            lambda sql: sql.release_unread, env=self.env, reason=NO_KEY, now=millis(now)
+        )
 
+    @repeated
     def _change(
-        self, which: Callable[[Statements], Statement], *, durable: bool = False, **values: object
+        self,
+        which: Callable[[Statements], Statement],
+        /,
+        *,
+        durable: bool = False,
+        **values: object,
     ) -> int:
         """Run one statement in a transaction of its own.
 

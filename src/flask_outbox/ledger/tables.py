@@ -18,7 +18,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Double,
     FromClause,
     Index,
     Integer,
@@ -29,9 +28,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     literal_column,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from ..mail.letter import TRANSPORT
 from ..rules.states import ATTENTION, LIVE, State
@@ -47,6 +50,9 @@ TEXT = 500
 
 #: How much of a tag is, in characters.
 TAG = 200
+
+#: The one index that every send and every try moves.
+LIVE_INDEX = "ix_mail_delivery_live"
 
 #: The lane of a limit that holds back all of them.
 EVERY = "*"
@@ -65,13 +71,45 @@ def literal(value: str) -> ColumnElement[str]:
     return literal_column(f"'{value}'")
 
 
+class Among(FunctionElement[bool]):
+    """That a delivery is in one of some live states: as a partial index says it, and as MySQL's own column does."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: object = None) -> Among:
+        """As it is: SQLite would be asked for a number that is true."""
+        return self
+
+
+@compiles(Among)
+def _by_state(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    return str(compiler.process(next(iter(element.clauses)), **options))
+
+
+@compiles(Among, "mysql")
+@compiles(Among, "mariadb")
+def _by_column(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    return f"({compiler.process(list(element.clauses)[1], **options)})"
+
+
 def among(table: FromClause, states: Iterable[State]) -> ColumnElement[bool]:
     """The condition of a partial index, for a statement that is to use it."""
-    return table.c.state.in_([literal(state) for state in states])
+    states = list(states)
+    found = table.c.state.in_([literal(state) for state in states])
+    if not {*LIVE} >= {*states}:
+        return found
+    live = table.c.live == literal_column("1")
+    return Among(found, live if {*LIVE} == {*states} else and_(live, found))
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, sqlite_where=text(where), info={"where": where})
+
+
+def live() -> str:
+    """The condition of the live index."""
+    return _one_of(*LIVE)
 
 
 def prepare_for(dialect: str) -> None:
@@ -212,7 +250,9 @@ delivery = Table(
     _time("created"),
     _time("finished", nullable=True),
     UniqueConstraint("letter_id", "part"),
-    _partial("ix_mail_delivery_live", "env", "lane", "priority", "due", where=_one_of(*LIVE)),
+    # Only of MySQL, which knows no partial indexes: 1 or NULL, and it leads the live index.
+    Column("live", SmallInteger, system=True),
+    _partial(LIVE_INDEX, "env", "lane", "priority", "due", where=live()),
     # Empty at each send, and never longer than what is in hand: it frees a dead worker's leases.
     _partial("ix_mail_delivery_leased", "worker_id", where=_one_of(State.SENDING)),
     _partial("ix_mail_delivery_attention", "env", "state", "letter_id", where=_one_of(*ATTENTION)),
@@ -322,7 +362,8 @@ worker = Table(
     _time("beat"),
 )
 
-#: What holds a lane back, shared by all workers: a pause, an open breaker, a spent rate. No limit, no row.
+#: What holds a lane back, shared by all workers: a pause, an open breaker, a spent rate. No limit, no row. ``opens``
+#: is when it may be claimed from again, ``failures`` are those in a row, ``spent`` is what counts against its rates.
 limit = Table(
     "mail_limit",
     metadata,
@@ -333,6 +374,13 @@ limit = Table(
     _word("reason", TEXT),
     _time("opens", nullable=True),
     Column("failures", Integer, nullable=False, server_default="0"),
-    Column("tokens", Double, nullable=True),
-    _time("refilled", nullable=True),
+    Column("spent", Text, nullable=True),
+)
+
+#: What is made once for an outbox, and encrypted by the application's keys: see :mod:`.cipher`.
+secret = Table(
+    "mail_secret",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    _bytes("value"),
 )

@@ -81,6 +81,7 @@ class Letter:
     :param charset: of the texts, as its MIME label.
     :param alternatives: where there are more versions than text and HTML: all of them but the text, the HTML
         among them, each as text subtype and content, the preferred one last.
+    :param retry_delays: its own seconds before each further try; an empty one is no second try, None the settings'.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Letter:
     composer: int = COMPOSER
     charset: str = "utf-8"
     alternatives: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    retry_delays: tuple[float, ...] | None = None
 
     @_Once
     def size(self) -> int:
@@ -235,7 +237,7 @@ _READERS: dict[str, Any] = {
     "cc": _addresses,
     "reply_to": _addresses,
     "headers": _pairs,
-    **dict.fromkeys(("envelope_to", "mail_options", "rcpt_options", "tags"), tuple),
+    **dict.fromkeys(("envelope_to", "mail_options", "rcpt_options", "tags", "retry_delays"), tuple),
 }
 
 

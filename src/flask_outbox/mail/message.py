@@ -69,7 +69,7 @@ class Message:
     :param tags: words under which the outbox and the provider file the message.
     :param metadata: facts that travel with the message and come back with its events.
     :param priority: ``"high"``, ``"normal"`` or ``"low"``.
-    :param transport: what it goes over: ``"default"``, or a URL; see ``mail.send``.
+    :param transport: what it goes over: a name, or a URL; see ``mail.send``.
     :param list_unsubscribe: where a reader leaves the list: an https URL, a mailto URL, or a list of both.
     :param list_unsubscribe_post: whether one click at the https URL is enough (RFC 8058).
     :param template: the name of the templates that fill in the subject, body and HTML at sending.

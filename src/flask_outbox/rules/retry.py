@@ -8,20 +8,26 @@ The rules, in order:
 3. An unknown outcome (content sent, answer lost) is tried again, since every copy is identical; with
    ``at_most_once`` it becomes uncertain and waits for a person.
 4. What is deferred is tried again by the schedule, or later if the other side asked for it, until the delivery
-   expires; then whoever is open counts as refused.
+   expires; then whoever is open counts as refused. The schedule is the message's own, else that of the outcome, else
+   that of the transport, else the general one; where outcomes differ, the one that is due first.
 5. A report without outcomes means that nothing was tried: due at once, nothing counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import TypeAlias
 
 from .outcomes import Kind, Outcome, Report, Scope
 from .states import RecipientState, State, ends_as
 
 AT_MOST_ONCE = "at_most_once"
 AT_LEAST_ONCE = "at_least_once"
+
+#: Seconds before the second, third, … try; the last ones repeat.
+Delays: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +37,34 @@ class RetryPolicy:
     :param delays: seconds before the second, third, … try; the last one repeats.
     :param jitter: the share by which a delay is lengthened or shortened at random.
     :param lifetime: seconds after which a letter without its own expiry is no longer tried.
+    :param of_transports: other delays, by the transport's name.
+    :param of_outcomes: other delays, by an enhanced code or its beginning, a reply code, ``unknown``, or a scope.
     """
 
-    delays: tuple[float, ...] = (30, 120, 480, 1_800, 3_600, 7_200, 14_400, 21_600)
+    delays: Delays = (30, 120, 480, 1_800, 3_600, 7_200, 14_400, 21_600)
     jitter: float = 0.2
     lifetime: float = 48 * 3_600
+    of_transports: Mapping[str, Delays] = field(default_factory=dict)
+    of_outcomes: Mapping[str, Delays] = field(default_factory=dict)
 
-    def delay(self, attempts: int, rng: Callable[[], float]) -> float:
-        """Seconds to wait after that many counted attempts (1 or more)."""
-        base = self.delays[min(attempts, len(self.delays)) - 1]
+    def delay(
+        self, attempts: int, rng: Callable[[], float], schedules: Iterable[Delays] = ()
+    ) -> float:
+        """Seconds to wait after that many counted attempts (1 or more).
+
+        :param schedules: the shortest of which counts.
+        """
+        found = tuple(schedules) or (self.delays,)
+        base = min(delays[min(attempts, len(delays)) - 1] for delays in found)
         return base * (1 + self.jitter * (2 * rng() - 1))
+
+    def schedule(self, outcome: Outcome, transport: str) -> Delays:
+        """The one for an outcome, of which the closest word for it counts."""
+        if self.of_outcomes:
+            for word in _words(outcome):
+                if word in self.of_outcomes:
+                    return self.of_outcomes[word]
+        return self.of_transports.get(transport, self.delays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +74,8 @@ class Standing:
     :param created: when it was accepted, Unix seconds.
     :param expires: when it is no longer wanted, Unix seconds, or None for the policy's lifetime.
     :param finished: the recipients that earlier tries have finished.
+    :param transport: that it was tried on.
+    :param delays: the message's own; none in it is no second try.
     """
 
     attempts: int
@@ -57,6 +83,8 @@ class Standing:
     expires: float | None = None
     guarantee: str = AT_LEAST_ONCE
     finished: Mapping[str, RecipientState] = field(default_factory=dict)
+    transport: str = ""
+    delays: Delays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +129,7 @@ def decide(
     if open_:
         attempts = standing.attempts + counts
         # A pause holds it until the cause is mended, and then it need not wait any more.
-        due = now if pause else now + _wait(report, open_, attempts, policy, rng)
+        due = now if pause else now + _wait(report, open_, attempts, standing, policy, rng)
         expires = (
             standing.expires if standing.expires is not None else standing.created + policy.lifetime
         )
@@ -110,7 +138,8 @@ def decide(
             return Plan(State.QUEUED, reason, due, done, open_, counts, pause)
         done |= {to: (RecipientState.REFUSED, report.outcomes[to]) for to in open_}
     ended = ends_as([*standing.finished.values(), *(state for state, _ in done.values())])
-    reason = "expired" if open_ else _reason(report, tuple(report.outcomes))
+    late = open_ and standing.delays != ()
+    reason = "expired" if late else _reason(report, tuple(report.outcomes))
     return Plan(ended, "" if ended is State.SENT else reason, None, done, (), counts, pause)
 
 
@@ -139,11 +168,26 @@ def _wait(
     report: Report,
     open_: tuple[str, ...],
     attempts: int,
+    standing: Standing,
     policy: RetryPolicy,
     rng: Callable[[], float],
 ) -> float:
-    asked = max(report.outcomes[to].retry_after or 0 for to in open_)
-    return max(policy.delay(max(attempts, 1), rng), asked)
+    if standing.delays == ():
+        return inf
+    outcomes = [report.outcomes[to] for to in open_]
+    asked = max(outcome.retry_after or 0 for outcome in outcomes)
+    if standing.delays is not None:
+        schedules = [standing.delays]
+    else:
+        schedules = [policy.schedule(outcome, standing.transport) for outcome in outcomes]
+    return max(policy.delay(max(attempts, 1), rng, schedules), asked)
+
+
+def _words(outcome: Outcome) -> tuple[str, ...]:
+    """What an outcome can be called, the closest first."""
+    unknown = "unknown" if outcome.kind is Kind.UNKNOWN else ""
+    prefix = outcome.enhanced.rpartition(".")[0]
+    return (outcome.enhanced, prefix, str(outcome.code), unknown, outcome.scope)
 
 
 def _reason(report: Report, recipients: tuple[str, ...]) -> str:

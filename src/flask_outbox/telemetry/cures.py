@@ -102,8 +102,13 @@ CURES: tuple[_Row, ...] = (
         " to the provider's submission port (587) with a login.",
     ),
     (
-        lambda o: "no transport named" in o.text,
+        lambda o: "no transport named 'default'" in o.text,
         "No mail server is configured: set MAIL_URL or MAIL_SERVER.",
+    ),
+    (
+        lambda o: "no transport named" in o.text,
+        "A message asks for a transport that this process does not know: name it in MAIL_TRANSPORTS, there and where"
+        " the worker runs, or cancel the message.",
     ),
     (
         lambda o: o.scope is Scope.TRANSPORT and o.code == 0 and "refused" in o.text.lower(),

@@ -1,0 +1,85 @@
+"""Transactions of ours that wait for each other: the one that the database ends is run again."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from flask_outbox.errors import OutboxError
+from flask_outbox.ledger.collisions import TRIES, repeated
+from flask_outbox.ledger.store import Store
+from ledger.conftest import letter, put
+
+pytestmark = pytest.mark.only("postgresql+psycopg", "postgresql+psycopg2", "mysql+pymysql")
+
+
+class Crossing:
+    """Changes two letters, one after the other."""
+
+    def __init__(self, store: Store, both: threading.Barrier) -> None:
+        self.store = store
+        self.both = both
+        self.tries = 0
+
+    @repeated
+    def change(self, *numbers: int) -> None:
+        self.tries += 1
+        with self.store.database.direct() as line:
+            for number in numbers:
+                line.exec_driver_sql(
+                    "UPDATE mail_letter SET size = size + 1 WHERE id = %s", (letter(number).id,)
+                )
+                if self.tries == 1 and number == numbers[0]:
+                    self.both.wait(20)
+
+
+def test_two_that_wait_for_each_other_both_come_through(store: Store) -> None:
+    put(store, 1, 2)
+    both = threading.Barrier(2)
+    one, other = Crossing(store, both), Crossing(store, both)
+    threads = [
+        threading.Thread(target=one.change, args=(1, 2)),
+        threading.Thread(target=other.change, args=(2, 1)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.database.snapshot() as connection:
+        sizes = connection.exec_driver_sql("SELECT size FROM mail_letter").scalars().all()
+    assert list(sizes) == [letter(1).size + 2, letter(2).size + 2]
+    assert sorted([one.tries, other.tries]) == [1, 2]
+
+
+class Doomed:
+    """Fails in the same way however often it is run."""
+
+    def __init__(self, store: Store, statement: str) -> None:
+        self.store = store
+        self.statement = statement
+        self.tries = 0
+
+    @repeated
+    def change(self) -> None:
+        self.tries += 1
+        with self.store.database.direct() as line:
+            line.exec_driver_sql(self.statement)
+
+
+def test_what_collides_again_and_again_is_an_outbox_error(store: Store) -> None:
+    if store.database.url.get_backend_name() == "mysql":
+        raising = "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found'"
+    else:
+        raising = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
+    doomed = Doomed(store, raising)
+    with pytest.raises(OutboxError, match=r"(?i)deadlock"):
+        doomed.change()
+    assert doomed.tries == TRIES
+
+
+def test_any_other_refusal_is_not_tried_again(store: Store) -> None:
+    doomed = Doomed(store, "SELECT nothing FROM nowhere")
+    with pytest.raises(OutboxError, match="nowhere"):
+        doomed.change()
+    assert doomed.tries == 1

@@ -56,6 +56,7 @@ def test_a_letter_holds_what_the_message_says() -> None:
         "composer": 1,
         "charset": "utf-8",
         "alternatives": (),
+        "retry_delays": None,
     }
 
 

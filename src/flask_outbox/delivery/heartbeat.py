@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 
 from ..errors import OutboxError
@@ -30,17 +29,17 @@ class Heartbeat:
         self._settings = settings
         self._clock = WallClock()
         self._due = asyncio.Event()
-        self._next = 0.0  # by ``time.monotonic``
+        self._next = 0.0  # by the loop's clock
 
     def tick(self) -> None:
         """The worker looks around: a beat that is due comes now."""
-        if time.monotonic() >= self._next:
+        if asyncio.get_running_loop().time() >= self._next:
             self._due.set()
 
     async def run(self) -> None:
         """Extend the leases in hand, for ever; what cannot be extended runs out and no content leaves for it."""
         while True:
-            self._next = time.monotonic() + self._settings.heartbeat
+            self._next = asyncio.get_running_loop().time() + self._settings.heartbeat
             self._due.clear()
             try:
                 async with asyncio.timeout(self._settings.heartbeat + 2 * self._settings.poll):

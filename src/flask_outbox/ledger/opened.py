@@ -21,6 +21,9 @@ BUSY = 10
 #: Bytes that the write-ahead log is cut back to once it has been merged.
 _LOG = 16 * 2**20
 
+#: KiB of pages that a connection keeps; the system keeps them all.
+_CACHE = 500
+
 #: UPDATE … FROM came with this version.
 _OLDEST_SQLITE = (3, 33)
 
@@ -128,6 +131,7 @@ def _engine(url: URL, synchronous: str) -> Engine:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG}")
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE}")
         cursor.close()
 
     event.listen(engine, "begin", _begin)

@@ -14,9 +14,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
+
 from flask_outbox.ledger.file import DrainerLock
+from flask_outbox.ledger.store import Store
+from flask_outbox.ledger.tables import attempt
 from journeys.accounting import AccountingServer
 from journeys.conftest import Deployment
+from servers.postgres import Postgres
 from servers.process import Process, free_port, wait_until
 from ways.runner import Gate
 
@@ -281,3 +286,21 @@ def test_a_port_that_is_taken_is_said_in_one_line(deployment: Deployment) -> Non
         done = deployment.cli("worker", f"--health-port={port}")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"Error: 127.0.0.1:{port}: ")
+
+
+def test_two_processes_share_the_work_of_a_server_database(
+    server: AccountingServer, deployment: Deployment, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    deployment.env["FLASK_MAIL_OUTBOX_URL"] = url
+    assert deployment.cli("init-db").returncode == 0
+    with deployment.worker("--processes", "2") as parent:
+        wait_until(lambda: parent.log.read_text().count("is the drainer") == 2, "two workers")
+        deployment.fill(200)
+        server.wait_for(200)
+    store = Store(url)
+    with store.database.snapshot() as connection:
+        hands = connection.execute(sqlalchemy.select(attempt.c.worker_id).distinct()).all()
+    store.dispose()
+    assert (len(server.copies), server.duplicates) == (200, 0)
+    assert len(hands) == 2

@@ -64,7 +64,8 @@ class MariaDB(Housed):
             "pid-file": self.folder / "pid",
             "bind-address": "127.0.0.1",
             "port": self.port,
-            "innodb-flush-log-at-trx-commit": 0,
+            # Written at each commit: it survives the kill of the server, not that of the machine.
+            "innodb-flush-log-at-trx-commit": 2,
             "innodb-log-file-size": "32M",
             "innodb-buffer-pool-size": "64M",
             "max-connections": 60,

@@ -168,14 +168,14 @@ def test_a_transport_that_there_is_not_cannot_be_paused(app: Flask, mail: Mail) 
 
 
 def test_init_db_can_be_run_again(app: Flask, mail: Mail) -> None:
-    assert run(app, "init-db").output == "The outbox's tables are made, in version 1.\n"
-    assert run(app, "init-db").output == "The outbox's tables are there, in version 1.\n"
+    assert run(app, "init-db").output == "The outbox's tables are made, in version 2.\n"
+    assert run(app, "init-db").output == "The outbox's tables are there, in version 2.\n"
 
 
 def test_init_db_can_print_what_it_would_do(app: Flask, mail: Mail) -> None:
     printed = run(app, "init-db", "--sql").output
     assert printed.startswith("CREATE TABLE mail_")
-    assert printed.endswith("INSERT INTO mail_schema (version) VALUES (1);\n")
+    assert printed.endswith("INSERT INTO mail_schema (version) VALUES (2);\n")
     run(app, "init-db")
     assert "there is nothing to do" in run(app, "init-db", "--sql").output
 

@@ -14,14 +14,10 @@ from flask import Flask, current_app
 
 from flask_outbox import ConfigurationError, DeliveryError, Mail, Message
 from flask_outbox._cli import mail_cli
-from flask_outbox._config import (
-    _redirected,
-    outbox_url,
-    seal_defaults,
-    wire,
-    worker_settings,
-)
+from flask_outbox._config import outbox_url, wire, worker_settings
 from flask_outbox._settings import read_settings
+from flask_outbox._wiring import seal_defaults
+from flask_outbox.engines.staged import _redirected
 from flask_outbox.mail.address import Address
 from flask_outbox.mail.mime import compose
 from flask_outbox.signals import message_queued

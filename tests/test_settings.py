@@ -15,7 +15,6 @@ from sqlalchemy import make_url
 
 import flask_outbox
 from flask_outbox import ConfigurationError
-from flask_outbox._config import retention
 from flask_outbox._kinds import boolean
 from flask_outbox._settings import (
     SETTINGS,
@@ -24,6 +23,7 @@ from flask_outbox._settings import (
     unknown_keys,
     with_options,
 )
+from flask_outbox._wiring import retention
 from flask_outbox.delivery.settings import WorkerSettings
 from flask_outbox.mail.address import Address
 from flask_outbox.mail.seal import SealDefaults

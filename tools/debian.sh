@@ -72,6 +72,17 @@ EOF
         [ ! -e "$deb" ] || dpkg -x "$deb" "$unpacked"
     done
     rm -f "$apt"/archives/*.deb
+    patch_python
+}
+
+# What depends on Python brings it again. Its libraries are beside it and not in the system's folders: written into the
+# program itself, so that .venv/bin/python works without any variable, also for what the tests start with an
+# environment of their own.
+patch_python() {
+    [ -e "$unpacked/usr/bin/patchelf" ] || return 0
+    library_path='$ORIGIN/../lib/@:$ORIGIN/../../lib/@'
+    library_path=$(echo "$library_path" | sed "s,@,$(multiarch),g")
+    "$unpacked/usr/bin/patchelf" --force-rpath --set-rpath "$library_path" "$unpacked"/usr/bin/python3.[0-9]*[0-9]
 }
 
 # Once is enough, for the system's lists and for those of our own. One unreachable source of many is no reason to stop:

@@ -70,11 +70,6 @@ get_python() {
         return
     fi
     unpack_packages python3 python3-pip-whl ca-certificates patchelf
-    # Its libraries are beside it and not in the system's folders: written into the program itself, so that
-    # .venv/bin/python works without any variable, also for what the tests start with an environment of their own.
-    library_path='$ORIGIN/../lib/@:$ORIGIN/../../lib/@'
-    library_path=$(echo "$library_path" | sed "s,@,$(multiarch),g")
-    "$unpacked/usr/bin/patchelf" --force-rpath --set-rpath "$library_path" "$unpacked"/usr/bin/python3.[0-9]*[0-9]
 }
 
 # Debian keeps pip's wheel in a package of its own, which is all that a Python without ensurepip needs.

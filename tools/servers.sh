@@ -1,6 +1,6 @@
 # The real servers that tests and benchmarks talk to. Sourced by ./dev. What is missing afterwards, the tests list.
 
-# ensure_servers NAME...: postfix, dovecot, exim, postgres, mariadb, chromium, redis, systemd.
+# ensure_servers NAME...: postfix, dovecot, exim, postgres, mariadb, redis, rabbitmq, chromium, systemd.
 ensure_servers() {
     PATH=$PATH:/usr/sbin:$PWD/.servers/bin
     export PATH
@@ -31,8 +31,9 @@ packages_of() {
         dovecot) echo dovecot-lmtpd ;;
         postgres) echo postgresql ;;
         mariadb) echo mariadb-server-core mariadb-client-core ;; # the programs alone: no service, no account
-        chromium) echo chromium ;;
         redis) echo redis-server ;;
+        rabbitmq) echo rabbitmq-server ;; # and the Erlang it runs on
+        chromium) echo chromium ;;
         systemd) echo systemd ;; # for systemd-analyze: it is not started
         esac
     done
@@ -45,8 +46,9 @@ unpack_servers() {
         postfix) unpack_server postfix usr/sbin/smtp-source usr/sbin/smtp-sink ;;
         postgres) unpack_postgres ;;
         mariadb) unpack_mariadb ;;
-        chromium) unpack_server chromium usr/lib/chromium/chromium ;;
         redis) unpack_server redis-server usr/bin/redis-server ;;
+        rabbitmq) unpack_rabbitmq ;;
+        chromium) unpack_server chromium usr/lib/chromium/chromium ;;
         esac
     done
 }
@@ -77,6 +79,17 @@ unpack_mariadb() {
     mkdir -p .servers/bin
     write_wrapper "$unpacked/usr/sbin/mariadbd" .servers/bin/mariadbd
     write_wrapper "$unpacked/usr/bin/mariadb-install-db" .servers/bin/mariadb-install-db
+}
+
+# Erlang's programs are started by a script that knows one place for them.
+unpack_rabbitmq() {
+    ! command -v rabbitmq-server >/dev/null || return 0
+    unpack_packages rabbitmq-server || { say "could not unpack rabbitmq-server" && return; }
+    mkdir -p .servers/bin
+    erlang=$unpacked/usr/lib/erlang
+    sed -i "s|^\( *ROOTDIR=\).*|\1$erlang|" "$erlang/bin/erl"
+    for program in erl epmd erl_call; do write_wrapper "$erlang/bin/$program" ".servers/bin/$program"; done
+    write_wrapper "$unpacked/usr/lib/rabbitmq/bin/rabbitmq-server" .servers/bin/rabbitmq-server
 }
 
 # unpack_server PACKAGE PROGRAM...: .servers/bin/PROGRAM starts the unpacked program with the unpacked libraries.

@@ -15,6 +15,7 @@ from flask.cli import AppGroup, ScriptInfo
 from ._message import Message
 from ._purging import purge_command
 from ._rekeying import rekey_command
+from ._relaying import relay_command
 from ._showing import list_command, show_command, status_command
 from ._terminal import (
     duration,
@@ -42,6 +43,7 @@ _PAGE = 200
 mail_cli = AppGroup("mail", help="Send, watch and mend the application's mail.")
 
 mail_cli.add_command(worker_command)
+mail_cli.add_command(relay_command)
 
 
 @mail_cli.command("send-test")

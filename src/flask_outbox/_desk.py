@@ -31,9 +31,9 @@ from .signals import email_dispatched
 
 if TYPE_CHECKING:
     from ._batch import Group
-    from ._config import Wiring
     from ._desk_contract import Pending, SendOptions, SQLAlchemy
     from ._joining import AppSessions, Waiting
+    from ._wiring import Wiring
     from .engines.base import Engine
     from .ledger.joining import Joining
     from .ledger.reports import Reports
@@ -57,6 +57,7 @@ class AppDesk:
     ) -> None:
         self._app = ref(app)
         self._wiring: Wiring | None = None
+        self._closed: Wiring | None = None
         self._changing = Lock()
         self._warned = False
         self._sessions: AppSessions | None = None
@@ -99,8 +100,9 @@ class AppDesk:
 
     def follow(self, app: Flask, state: _Mail) -> Wiring:
         """Wire what the settings say now, or what the state says that was changed since."""
-        from ._config import seal_defaults, wire
+        from ._config import wire
         from ._settings import read_settings
+        from ._wiring import seal_defaults
 
         with self._changing:
             seen = dict(vars(state))
@@ -140,6 +142,7 @@ class AppDesk:
         """End what the application runs in this process; whatever comes later starts anew."""
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
+            self._closed = wiring  # by its task queue a task that comes later still finds the application
             wiring.close()
 
     # -- for the face ------------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ class AppDesk:
         from ._joining import joining_of
 
         self._joins = True
-        stores = (options.engine or wiring.engine) == "outbox"
+        stores = wiring.stores(options.engine or wiring.engine)
         return joining_of(self._sessions, options.session, stores=stores)
 
     def _waiting(self, wiring: Wiring, options: SendOptions) -> Waiting | None:
@@ -246,7 +249,7 @@ class AppDesk:
         from ._joining import waiting_of
 
         self._joins = True
-        stores = (options.engine or wiring.engine) == "outbox"
+        stores = wiring.stores(options.engine or wiring.engine)
         return waiting_of(self._sessions, options.session, stores=stores)
 
     def _sealed(
@@ -316,7 +319,7 @@ class AppDesk:
 
     def retry(self, id: str) -> bool:
         """Put a message back into the queue, if it has ended or waits for a person."""
-        return self._going(self._store().retry(id, time.time()))
+        return self._going(id, self._store().retry(id, time.time()))
 
     def hold(self, id: str, reason: str) -> bool:
         """Keep a message back, if it is in the queue."""
@@ -324,12 +327,12 @@ class AppDesk:
 
     def release(self, id: str) -> bool:
         """Let a message go that is kept back."""
-        return self._going(self._store().release_held(id))
+        return self._going(id, self._store().release_held(id))
 
-    def _going(self, again: bool) -> bool:
-        """Whether a message is in the queue again, for a worker to be there."""
-        if again:
-            self.wiring.process.ensure_worker()
+    def _going(self, id: str, again: bool) -> bool:
+        """Whether a message is in the queue again, of which whoever sends is told then."""
+        if again and self.wiring.go is not None:
+            self.wiring.go([id])
         return again
 
     def _store(self) -> Store:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 from flask import Flask
 
-from ._config import called_in
 from ._message import Message
 from ._roads import Signpost, signposts
 from ._settings import DEFAULT, Settings, unknown_keys
 from ._terminal import clock, desk_of, span
+from ._wiring import called_in
 from .errors import DeliveryError, MailError
 from .ledger.checkup import examine, exists
 from .ledger.clock_statements import SLACK
@@ -27,8 +27,8 @@ from .transports.smtp_probe import Probe, probe
 from .transports.smtp_settings import SmtpSettings, is_loopback
 
 if TYPE_CHECKING:
-    from ._config import Wiring
     from ._desk import AppDesk
+    from ._wiring import Wiring
     from .ledger.reports import Status
     from .ledger.store import Store
 

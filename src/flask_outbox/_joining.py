@@ -13,6 +13,7 @@ from weakref import ref
 from flask import Flask, g, got_request_exception, has_app_context, has_request_context, request
 
 from ._application import application_here
+from ._kinds import PLAIN_ENGINES
 from .errors import ConfigurationError, MessageError
 from .ledger.joining import Joining, home
 from .ledger.sessions import following, holds_changes, watch
@@ -67,8 +68,12 @@ class AppSessions:
 
     def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What is set where nobody sets it: an application with a server of its own has its outbox there."""
-        unset = self._home is not None and config.get("MAIL_OUTBOX_URL") in (None, "")
-        return {"MAIL_OUTBOX_URL": self._home} if unset else {}
+        if self._home is None or config.get("MAIL_OUTBOX_URL") not in (None, ""):
+            return {}
+        tasks = config.get("MAIL_ENGINE") not in (None, "", *PLAIN_ENGINES)
+        if tasks and "MAIL_OUTBOX_URL" in config:
+            return {}  # said to be none
+        return {"MAIL_OUTBOX_URL": self._home}
 
     def changed(self) -> Session | None:
         """The session of this context, if it holds changes that may yet be committed."""

@@ -232,6 +232,34 @@ def _callable(value: object) -> object:
     return value
 
 
+def _thing(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _options(value: object) -> tuple[tuple[str, object], ...]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TypeError
+    return tuple(value.items())
+
+
+#: The engines that need no task queue, and the task queues that are known here.
+PLAIN_ENGINES = ("outbox", "immediate", "background")
+TASK_QUEUES = ("celery", "rq", "dramatiq", "huey")
+
+#: Where other packages name theirs.
+ENTRY_POINTS = "flask_outbox.task_queues"
+
+
+def _engine(value: object) -> str:
+    word = str(value).strip().lower()
+    if word not in (*PLAIN_ENGINES, *TASK_QUEUES):
+        from importlib.metadata import entry_points
+
+        if word not in entry_points(group=ENTRY_POINTS).names:
+            raise ValueError
+    return word
+
+
 def one_of(*allowed: str) -> Kind:
     def convert(value: object) -> str:
         word = str(value).strip().lower()
@@ -253,7 +281,10 @@ TRANSPORTS = Kind(
     "a mapping of names to URLs or to settings, {'marketing': 'smtp://…'}; a name is of letters, digits, _ . and -",
     _transports,
 )
+ENGINE = Kind(f"one of: {', '.join((*PLAIN_ENGINES, *TASK_QUEUES))}", _engine)
 CALLABLE = Kind("a function", _callable)
+THING = Kind("an object, or its import path 'module:name'", _thing)
+OPTIONS = Kind("a dict of options", _options)
 BOOLEAN = Kind("true or false", boolean)
 SECONDS = Kind("a list of seconds", _seconds)
 LIMITS = Kind(

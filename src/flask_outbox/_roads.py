@@ -11,8 +11,9 @@ from ._kinds import BOOLEAN
 from ._servers import lmtp_from_dsn, smtp_from_dsn, smtp_from_keys
 from ._settings import DEFAULT, Settings, of_transport
 from .errors import ConfigurationError, MessageError
+from .mail.content import Composed
 from .mail.letter import Letter
-from .mail.mime import compose
+from .mail.mime import composed
 from .rules.roads import Rests
 from .transports.base import Transport
 from .transports.console import ConsoleTransport
@@ -304,10 +305,10 @@ def _smtp_road(server: SmtpSettings, settings: Settings) -> Road:
 # -- DKIM ------------------------------------------------------------------------------------------------------
 
 
-def composer_of(settings: Settings) -> Callable[[Letter], bytes]:
+def composer_of(settings: Settings) -> Callable[[Letter], Composed]:
     """What makes a letter's bytes, signed where DKIM is set."""
     if settings.dkim_key is None:
-        return compose
+        return composed
     from .mail.dkim import Signer, signing_composer
 
     domain, selector = settings.dkim_domain or "", settings.dkim_selector or ""

@@ -16,7 +16,7 @@ from .mail.message import Message as Draft
 if TYPE_CHECKING:
     import smtplib
 
-    from ._config import Wiring
+    from ._wiring import Wiring
     from .mail.letter import Letter
 
 

@@ -20,18 +20,22 @@ from ._kinds import (
     CALLABLE,
     DATABASE,
     DELAYS_FOR,
+    ENGINE,
     FILE,
     INTEGER,
     KEYS,
     LIMITS,
     NUMBER,
+    OPTIONS,
     PATH,
     PATTERNS,
     PEM,
+    PLAIN_ENGINES,
     SECONDS,
     SPAN,
     SPANS,
     TEXT,
+    THING,
     TRANSPORTS,
     URL,
     WORDS,
@@ -46,6 +50,9 @@ from .rules.retry import RetryPolicy
 Config = Mapping[str, Any]
 
 _ITSELF = object()
+
+#: The outbox where nobody names one.
+OUTBOX = "sqlite:///outbox.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +94,14 @@ class Setting:
         :raises ConfigurationError: it is of another kind.
         """
         given = config.get(self.key, self)
-        if given is None or given == "":
+        if _unset(given):
             return self.value if self.blank is _ITSELF else self.blank
         return self.value if given is self else self.of.read(given, self.key)
+
+
+def _unset(value: object) -> bool:
+    # Only text is compared: a queue of RQ's refuses to be, with anything but its like.
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _setting(*row: Any, **more: Any) -> Any:
@@ -104,6 +116,7 @@ _pool = partial(_setting, "Connections")
 _message = partial(_setting, "Messages")
 _dkim = partial(_setting, "DKIM")
 _sending = partial(_setting, "Sending")
+_tasks = partial(_setting, "Task queues")
 _limit = partial(_setting, "Limits")
 _outbox = partial(_setting, "The outbox")
 _staging = partial(_setting, "Where mail may go")
@@ -187,9 +200,10 @@ class Settings:
     dkim_key: str | None = _dkim("MAIL_DKIM_KEY", PEM, None,
         "The private key, RSA or Ed25519. Needs the extra `crypto`.")
 
-    engine: str = _sending("MAIL_ENGINE", one_of("outbox", "immediate", "background"), "outbox",
+    engine: str = _sending("MAIL_ENGINE", ENGINE, "outbox",
         "`outbox` stores a message and returns; `immediate` sends it while the caller waits, and raises; `background`"
-        " keeps it in memory and returns.")
+        " keeps it in memory and returns; `celery`, `rq`, `dramatiq` and `huey` store it, and the tasks of [that"
+        " queue](task-queues.md) send it.")
     worker: str = _sending("MAIL_WORKER", one_of("thread", "external"), "thread",
         "Who sends what the outbox holds: a thread of the app, or only `flask mail worker`.")
     worker_rate: float | None = _sending("MAIL_WORKER_RATE", NUMBER, None,
@@ -219,21 +233,33 @@ class Settings:
         " is said to the server is logged as well, without secrets (`flask_outbox.smtp`).",
         shown="Flask's `DEBUG`")
 
+    task_queue: Any = _tasks("MAIL_TASK_QUEUE", THING, None,
+        "The queue that carries the mail: a Celery app, a `rq.Queue`, a Dramatiq broker or a Huey, or its import path,"
+        " `myapp.tasks:huey`.", shown='`app.extensions["celery"]`, or under the name of the engine')
+    task_options: tuple[tuple[str, Any], ...] = _tasks("MAIL_TASK_OPTIONS", OPTIONS, (),
+        "Options by which its tasks are put on it, as the queue names them; under `high`, `normal` and `low` those of"
+        " messages of that priority: `{'queue': 'mail', 'high': {'queue': 'mail-first'}}`.", shown="none")
+    relay: bool = _tasks("MAIL_RELAY", BOOLEAN, True,
+        "Whether the workers of a queue also run the [relay](task-queues.md#relay), which tells it of what is due.")
+    relay_patience: float = _tasks("MAIL_RELAY_PATIENCE", NUMBER, 60.0,
+        "Seconds after which a message that nobody has sent is put on the queue again.")
+
     limits: tuple[tuple[str, Any], ...] = _limit("MAIL_LIMITS", LIMITS, (),
         "How many messages may go out over a transport, or to a domain of recipients, within each `second`, `minute`,"
         " `hour` and `day`, and how many may be under way at once (`connections`), by all workers together:"
         " `{'default': {'second': 10, 'day': 50000}, '@example.org': {'minute': 60}}`."
         " See [Limits](limits.md).", shown="none")
-    breaker: int = _limit("MAIL_BREAKER", INTEGER, 0,
-        "Tries in a row that fail by the fault of a transport, after which nothing is sent over it for a while; 0 is"
-        " never.")
+    breaker: int = _limit("MAIL_BREAKER", INTEGER, 5,
+        "Tries in a row that fail by the fault of a transport, after which nothing is sent over it for a while, and no"
+        " try is counted; 0 is never. See [A broken transport](limits.md#breaker).")
     breaker_pause: float = _limit("MAIL_BREAKER_PAUSE", NUMBER, 30.0,
         "Seconds after which one message tries it again.")
 
-    outbox_url: str = _outbox("MAIL_OUTBOX_URL", DATABASE, "sqlite:///outbox.sqlite",
+    outbox_url: str | None = _outbox("MAIL_OUTBOX_URL", DATABASE, OUTBOX,
         "The [database](databases.md) of the outbox, as SQLAlchemy names it: SQLite, PostgreSQL, MariaDB or MySQL. A"
         " relative SQLite file is in the instance folder. With `Mail(app, db=db)`, [it is your"
-        " own](transactions.md) where that is on a server.")
+        " own](transactions.md) where that is on a server. `None`, with a task queue, is [no"
+        " outbox](task-queues.md#without-an-outbox).", blank=None)
     outbox_env: str = _outbox("MAIL_OUTBOX_ENV", TEXT, "",
         "A name for this deployment, such as `production`. Workers send only what was stored under their own, so"
         " that a copy of the database sends nothing elsewhere.", shown="no name")
@@ -294,6 +320,9 @@ def read_settings(config: Config) -> Settings:
     :raises ConfigurationError: one is wrong, or two contradict each other.
     """
     settings = Settings(**{name: row.read(config) for name, row in _ROWS.items()})
+    if settings.outbox_url is None and settings.engine in PLAIN_ENGINES:
+        # Only with a task queue that means something.
+        settings = replace(settings, outbox_url=OUTBOX)
     if settings.use_tls and settings.use_ssl:
         raise ConfigurationError(
             "'MAIL_USE_TLS' and 'MAIL_USE_SSL' contradict each other: port 587 wants MAIL_USE_TLS (STARTTLS),"
@@ -303,6 +332,10 @@ def read_settings(config: Config) -> Settings:
         raise ConfigurationError(
             "'MAIL_BACKGROUND_OVERFLOW' and 'MAIL_ENGINE' contradict each other: spill needs an outbox, and immediate"
             " has none."
+        )
+    if settings.background_overflow == "spill" and settings.outbox_url is None:
+        raise ConfigurationError(
+            "'MAIL_BACKGROUND_OVERFLOW' and 'MAIL_OUTBOX_URL' contradict each other: spill needs an outbox."
         )
     if settings.url:
         _refuse_beside_url(config)
@@ -384,7 +417,7 @@ def unknown_keys(config: Config) -> list[str]:
     """The ``MAIL_*`` keys that are set and mean nothing here, each with the ones that may be meant."""
     known = [row.key for row in SETTINGS]
     mine = {
-        key for key, value in config.items() if key.startswith("MAIL_") and value not in ("", None)
+        key for key, value in config.items() if key.startswith("MAIL_") and not _unset(value)
     }
     return [_nearest(key, known) for key in sorted(mine.difference(known))]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ._config import Wiring
     from ._settings import Settings
+    from ._wiring import Wiring
 
 #: The key of each field of Flask-Mail's state; ``suppress`` is read at each send.
 KEYS = {

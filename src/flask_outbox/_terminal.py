@@ -16,9 +16,9 @@ from ._kinds import span as span_of
 from .errors import MailError
 
 if TYPE_CHECKING:
-    from ._config import Wiring
     from ._desk import AppDesk
     from ._flask_mail import _Mail
+    from ._wiring import Wiring
     from .ledger.store import Store
 
 P = ParamSpec("P")

@@ -20,7 +20,7 @@ from flask.cli import with_appcontext
 from ._terminal import outbox, plainly
 
 if TYPE_CHECKING:
-    from ._config import Wiring
+    from ._wiring import Wiring
     from .delivery.orders import Orders
     from .delivery.supervisor import Post
     from .delivery.worker import Worker
@@ -102,14 +102,14 @@ def worker_command(
     if processes and sys.platform == "win32":
         raise click.UsageError("--processes needs a system with POSIX signals.")
     store.check_schema()
-    _log_to_terminal()
+    log_to_terminal()
     if post is not None:
-        _run(_at_post(wiring, store, post))
+        run_loop(_at_post(wiring, store, post))
         return
     if once:
-        _run(_drain(wiring))
+        run_loop(_drain(wiring))
     elif processes is None:
-        orders = _run(_work(wiring, store, watching))
+        orders = run_loop(_work(wiring, store, watching))
         if orders.renewed:
             from .delivery.orders import begin_anew
 
@@ -122,14 +122,14 @@ def worker_command(
     click.echo("The mail worker has ended.")
 
 
-def _run(work: Coroutine[object, object, T]) -> T:
+def run_loop(work: Coroutine[object, object, T]) -> T:
     from .delivery.loop import new_loop
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)
 
 
-def _log_to_terminal() -> None:
+def log_to_terminal() -> None:
     """The worker's log goes to the terminal unless the application has set up logging of its own."""
     logger = logging.getLogger("flask_outbox")
     if not logger.hasHandlers():

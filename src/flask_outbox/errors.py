@@ -15,6 +15,7 @@
     │   ├── SchemaError                       tables missing or of another version
     │   └── OutboxFileError (OSError)         the SQLite file or its folder
     ├── BacklogFullError                      the background engine has no room for another message
+    ├── BrokerError                           a task queue's broker did not take a message that is stored nowhere
     └── DeliveryError                         the immediate engine could not deliver; holds the report
 
 The world's failures (a refused recipient, a timeout) are values, see :mod:`flask_outbox.rules.outcomes`;
@@ -109,6 +110,10 @@ class OutboxFileError(OutboxError, OSError):
 
 class BacklogFullError(MailError):
     """The background engine has no room for another message, which is not accepted."""
+
+
+class BrokerError(MailError):
+    """The broker of a task queue did not take a message, which is stored nowhere else."""
 
 
 class DeliveryError(MailError):

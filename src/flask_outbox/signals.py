@@ -61,7 +61,8 @@ message_dead: NamedSignal = _signals.signal(
     "message-dead", doc="A delivery ended with no one reached: letter, report, reason."
 )
 
-#: A transport was paused because its account or its server is at fault: ``transport``, ``reason``.
+#: A transport was paused because its account is at fault, or its breaker has opened: ``transport``, ``reason``. Of a
+#: breaker the reason begins with ``breaker``, and it closes by itself.
 transport_paused: NamedSignal = _signals.signal(
     "transport-paused", doc="A transport was paused: transport, reason."
 )

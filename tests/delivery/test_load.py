@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import ref
 
 from delivery.conftest import Answer, Road, accept, letter, put
 from flask_outbox.delivery.courier import Courier
@@ -100,11 +101,16 @@ class Weighing(Transport):
         self.connections = road.connections
         self.worker: Worker | None = None
         self.weighed: list[int] = []
+        #: How many letters that were handed over are in memory then, and how many of them in the hands of the worker.
+        self.living: list[tuple[int, int]] = []
+        self._seen: list[ref[Letter]] = []
 
     async def deliver(self, letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
         assert self.worker is not None
         in_hand = self.worker._hand.carriages.values()
         self.weighed.append(sum(carriage.claim.letter.size for carriage in in_hand))
+        self._seen.append(ref(letter))
+        self.living.append((sum(one() is not None for one in self._seen), len(in_hand)))
         return await self._road.deliver(letter, to, clearance)
 
     async def aclose(self) -> None:
@@ -171,3 +177,22 @@ def test_letters_of_25_mb_arrive_and_two_of_them_are_in_hand_at_a_time(store: St
     assert max(weighed) == 2 * size
     assert len(server.messages) == 4
     assert all(len(content) > 24_000_000 for content in server.contents)
+
+
+def test_a_letter_whose_result_is_recorded_is_in_memory_no_longer(store: Store) -> None:
+    put(store, *(sized(number, 1_000) for number in range(12)))
+    with ScriptedServer() as server:
+        settings = SmtpSettings("127.0.0.1", server.port, tls="never", pool_size=4)
+
+        async def main() -> list[tuple[int, int]]:
+            weighing = Weighing(SmtpTransport(settings))
+            weighing.worker = worker = a_worker(store, weighing, max_bytes=2_500)
+            worker.finish()
+            await worker.run()
+            left = sum(one() is not None for one in weighing._seen)
+            await weighing.aclose()
+            return [*weighing.living, (left, 0)]
+
+        living = asyncio.run(main())
+    assert len(living) == 13
+    assert all(alive <= in_hand <= 2 for alive, in_hand in living)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from flask_outbox.rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from flask_outbox.rules.retry import AT_MOST_ONCE, Plan, RetryPolicy
 from flask_outbox.rules.states import State
 from flask_outbox.transports.base import Clearance
+from transports.test_smtp_pool import until
 
 
 @pytest.fixture
@@ -490,6 +492,53 @@ def test_a_broken_transport_is_left_alone_after_some_failures(
     assert len(said) == 1
     assert "'default' failed" in said[0]
     assert "flask mail doctor" in said[0]
+    store.dispose()
+
+
+@pytest.mark.only("sqlite")
+def test_watchers_hear_once_that_a_breaker_has_opened(database: str) -> None:
+    store = Store(database, limits=Limits(breaker=Breaker(4, pause=60)))
+    put(store, *(letter(number) for number in range(200)))
+    heard: list[str] = []
+    road = Road(always(BROKEN), concurrency=2)
+    drain(store, road, watchers=[lambda letter, report, plan: heard.append(plan.pause)])
+    (pause,) = filter(None, heard)
+    assert re.fullmatch(r"breaker: \d+ tries in a row failed, the last: connection refused", pause)
+    assert len(heard) == len(road.carried)
+    store.dispose()
+
+
+@pytest.mark.only("sqlite")
+def test_what_is_claimed_ahead_when_a_breaker_opens_is_given_back_untried(database: str) -> None:
+    """One try fails and two are under way by then: those are all, however many were claimed."""
+    store = Store(database, limits=Limits(breaker=Breaker(1, pause=60)))
+    put(store, *(letter(number) for number in range(200)))
+
+    async def main() -> Road:
+        gate = asyncio.Event()
+
+        async def answer(letter: Letter, to: tuple[str, ...], clearance: Clearance) -> Report:
+            number = int(letter.id, 16)
+            if number < 100:
+                return await accept(letter, to, clearance)
+            if number > 100:
+                await gate.wait()
+            return Report.of(to, BROKEN)
+
+        road = Road(answer, concurrency=2)
+        one = worker(store, road)
+        running = asyncio.create_task(one.run())
+        await until(
+            lambda: states(store) == {"sent": 100, "retrying": 1, "sending": 2, "queued": 97}
+        )
+        gate.set()
+        one.finish()
+        await running
+        return road
+
+    assert len(asyncio.run(main()).carried) == 103
+    assert states(store) == {"sent": 100, "retrying": 3, "queued": 97}
+    assert {view.tries for view in Reports(store).list(state="queued", limit=97)} == {0, 1}
     store.dispose()
 
 

@@ -150,7 +150,7 @@ def test_tables_of_another_version_are_refused(store: Store) -> None:
     with store.database.transaction() as connection:
         connection.execute(update(tables.schema).values(version=99))
     store.dispose()
-    with pytest.raises(SchemaError, match="version 99, this Flask-Outbox needs 1"):
+    with pytest.raises(SchemaError, match="version 99, this Flask-Outbox needs 2"):
         store.check_schema()
 
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from sqlalchemy import Dialect, create_engine, inspect
+from sqlalchemy import Dialect, create_engine, inspect, update
 
 from flask_outbox.errors import OutboxError, SchemaError
 from flask_outbox.ledger import schema, tables
 from flask_outbox.ledger.backends import check_server
 from flask_outbox.ledger.store import Store
-from ledger.conftest import claim, ids, put
+from ledger.conftest import NOW, claim, ids, put
 
 SERVERS = ["postgres", "mariadb"]
 
@@ -38,10 +38,10 @@ on_servers = pytest.mark.parametrize("fresh", SERVERS, indirect=True)
 
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on version 2 is needed, which has one column more."""
+    """From here on a newer version is needed, which has one column more."""
     more = "ALTER TABLE mail_letter ADD COLUMN colour VARCHAR(16)"
-    monkeypatch.setattr(tables, "VERSION", 2)
-    monkeypatch.setitem(schema.STEPS, 1, lambda dialect: [more])
+    monkeypatch.setitem(schema.STEPS, tables.VERSION, lambda dialect: [more])
+    monkeypatch.setattr(tables, "VERSION", tables.VERSION + 1)
 
 
 def columns(store: Store) -> set[str]:
@@ -89,7 +89,7 @@ def test_several_processes_may_make_them_at_the_same_moment(fresh: str, outbox: 
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found, key=str) == [1, 1, None]
+    assert sorted(found, key=str) == [tables.VERSION, tables.VERSION, None]
 
 
 @pytest.mark.parametrize("fresh", ["mariadb"], indirect=True)
@@ -115,9 +115,9 @@ def test_an_older_outbox_is_refused_until_the_command_has_run(
     put(outbox, 1)
     outbox.dispose()
     request.getfixturevalue("newer")
-    with pytest.raises(SchemaError, match=r"version 1, .* needs 2: run 'flask mail init-db'"):
+    with pytest.raises(SchemaError, match=r"version 2, .* needs 3: run 'flask mail init-db'"):
         put(outbox, 2)
-    assert outbox.create_schema() == 1
+    assert outbox.create_schema() == tables.VERSION - 1
     assert "colour" in columns(outbox)
     assert ids(claim(outbox)) == [1]
 
@@ -128,7 +128,7 @@ def test_only_what_is_missing_is_printed(outbox: Store, request: pytest.FixtureR
     request.getfixturevalue("newer")
     assert outbox.database.script() == [
         "ALTER TABLE mail_letter ADD COLUMN colour VARCHAR(16)",
-        "UPDATE mail_schema SET version=2",
+        "UPDATE mail_schema SET version=3",
     ]
 
 
@@ -142,6 +142,17 @@ def test_an_older_file_is_brought_to_this_version_at_its_first_use(
     put(store, 2)
     assert "colour" in columns(store)
     assert ids(claim(store)) == [1, 2]
+
+
+def test_an_outbox_of_version_1_is_brought_to_this_one(store: Store) -> None:
+    put(store, 1)
+    with store.database.transaction() as connection:
+        connection.exec_driver_sql("ALTER TABLE mail_worker DROP COLUMN role")
+        connection.execute(update(tables.schema).values(version=1))
+    store.dispose()
+    assert store.create_schema() == 1
+    store.register_worker(NOW, "relay")
+    assert ids(claim(store)) == [1]
 
 
 @on_servers

@@ -15,6 +15,11 @@ class Housed:
     folder: Path
     _process: Process
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; what that has started are its children."""
+        return self._process.pid
+
     def arrived(self, inbox: Path, count: int, where: str) -> list[Path]:
         """The files of a maildir, as soon as it is ``count`` or more."""
 

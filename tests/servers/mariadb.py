@@ -23,10 +23,14 @@ class MariaDB(Housed):
     """A running server on a port of 127.0.0.1; killed hard, it may be started again on the same data.
 
     It flushes nothing to the disk: what a test kills is the process, not the machine.
+
+    :param where: the folder that its own is made in.
+    :param settings: of the server, beside or instead of those that the tests need, with ``_`` for ``-``.
     """
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flask-outbox-mariadb-"))
+    def __init__(self, where: Path | None = None, **settings: object) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flask-outbox-mariadb-", dir=where))
+        self._settings = {name.replace("_", "-"): value for name, value in settings.items()}
         if os.geteuid() == 0:
             shutil.chown(self.folder, ACCOUNT, GROUP)
         self.port = free_port()
@@ -60,6 +64,8 @@ class MariaDB(Housed):
         """Start it, also after :meth:`kill`."""
         settings = {
             "datadir": self.folder / "data",
+            # One that starts clears away what it finds there, also what another one is using.
+            "tmpdir": self.folder,
             "socket": self.folder / "socket",
             "pid-file": self.folder / "pid",
             "bind-address": "127.0.0.1",
@@ -69,6 +75,7 @@ class MariaDB(Housed):
             "innodb-log-file-size": "32M",
             "innodb-buffer-pool-size": "64M",
             "max-connections": 60,
+            **self._settings,
         }
         given = [f"--{name}={value}" for name, value in settings.items()]
         program = ["mariadbd", "--no-defaults", "--skip-name-resolve", *_basedir()]

@@ -21,6 +21,8 @@ from .exim import Exim
 from .mariadb import MariaDB
 from .postfix import Postfix
 from .postgres import Postgres
+from .rabbitmq import RabbitMQ
+from .redis import Redis
 from .smtp_sink import SmtpSink
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ SERVERS = {
     "exim": Server(("exim4",), "exim4-daemon-light (unpacked by ./dev test)", needs_root=True),
     "postgres": Server(("initdb", "postgres"), "postgresql"),
     "mariadb": Server(("mariadb-install-db", "mariadbd"), "mariadb-server-core"),
+    "redis": Server(("redis-server",), "redis-server"),
+    "rabbitmq": Server(("rabbitmq-server", "epmd", "erl_call"), "rabbitmq-server"),
     "chromium": Server(("chromium",), "chromium"),
     "systemd": Server(("systemd-analyze",), "systemd"),
 }
@@ -160,6 +164,30 @@ def mariadb() -> Iterator[MariaDB]:
     """A MariaDB, one for all tests of a process: each makes a database of its own."""
     require("mariadb")
     with MariaDB() as running:
+        yield running
+
+
+@pytest.fixture
+def start_redis() -> Iterator[Callable[..., Redis]]:
+    """Start a Redis with the arguments of :class:`Redis`; stopped after the test."""
+    require("redis")
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Redis(**options))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis, one for all tests of a process: each leaves it running and empty."""
+    require("redis")
+    with Redis() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A RabbitMQ, which takes seconds to start, one for all tests of a process: each leaves it running and empty."""
+    require("rabbitmq")
+    with RabbitMQ() as running:
         yield running
 
 

@@ -23,10 +23,14 @@ class Postgres(Housed):
     """A running server on a port of 127.0.0.1; killed hard, it may be started again on the same data.
 
     It flushes nothing to the disk: what a test kills is the process, not the machine.
+
+    :param where: the folder that its own is made in.
+    :param settings: of the server, beside or instead of those that the tests need (``fsync="on"``).
     """
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flask-outbox-postgres-"))
+    def __init__(self, where: Path | None = None, **settings: object) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flask-outbox-postgres-", dir=where))
+        self._settings = settings
         if os.geteuid() == 0:
             shutil.chown(self.folder, ACCOUNT)
         self.port = free_port()
@@ -54,10 +58,13 @@ class Postgres(Housed):
             "port": self.port,
             "unix_socket_directories": self.folder,
             "fsync": "off",
+            # Where two wait for each other, nobody gains by waiting a second until that is looked into.
+            "deadlock_timeout": "50ms",
             "max_connections": 60,
             "max_prepared_transactions": 5,
             # A killed one is started again at once, while its children may still hold the old one's segment.
             "shared_memory_type": "mmap",
+            **self._settings,
         }
         given = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         self._process = Process(

@@ -83,10 +83,14 @@ class Process:
     def pid(self) -> int:
         return self._child.pid
 
+    @property
+    def ended(self) -> int | None:
+        """Its exit code, if it has; negative where a signal ended it."""
+        return self._child.poll()
+
     def check_alive(self) -> None:
         """:raises RuntimeError: it has ended; the text quotes the end of its log."""
-        code = self._child.poll()
-        if code is not None:
+        if (code := self.ended) is not None:
             last = self.log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{self._name} ended with {code}:\n{last}")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from _pytest.assertion.rewrite import AssertionRewritingHook
 from playwright.sync_api import Browser
 
 from . import plugin
@@ -72,6 +75,21 @@ def test_the_list_survives_parallel_runs(tmp_path: Path) -> None:
 def test_a_server_that_needs_root_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert plugin.SERVERS["postfix"].obstacle() == "starts as root only: sudo ./dev test"
+
+
+def test_a_helper_that_asserts_says_what_it_saw() -> None:
+    helpers = [
+        ".".join(path.relative_to(TESTS).with_suffix("").parts)
+        for path in TESTS.rglob("*.py")
+        if not path.name.startswith("test_") and re.search("^ +assert ", path.read_text(), re.M)
+    ]
+    silent = [
+        name
+        for name in helpers
+        if not isinstance(getattr(find_spec(name), "loader", None), AssertionRewritingHook)
+    ]
+    assert "ways.web" in helpers
+    assert silent == []
 
 
 def test_chromium_shows_a_page(chromium: Browser) -> None:

@@ -15,9 +15,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from ..errors import OutboxError
@@ -29,6 +29,7 @@ from .native import FOREVER
 from .threads import ThreadSends
 
 if TYPE_CHECKING:
+    from .asked import Asked
     from .backlog import Backlog
     from .worker import Worker
 
@@ -42,11 +43,33 @@ STALE = 10.0
 #: The thread that stores for callers who must not wait, and the one that watchers are called on.
 STORE, WATCH = "flask-outbox-store", "flask-outbox-watch"
 
+#: The thread that tells a task queue's broker of what is stored.
+DISPATCH = "flask-outbox-dispatch"
+
 #: Seconds by which the end of a worker may exceed its drain timeout: recording, giving back, closing.
 _GRACE = 5.0
 
+#: The threads that may hang: how long the end waits for them, and what it says then.
+_HANGING = {
+    WATCH: (_GRACE, "a receiver of signals did not come back"),
+    DISPATCH: (_GRACE, "a broker did not take a task; the relay tells it again"),
+}
+
 WorkerFactory = Callable[[Courier], "Worker"]
+TaskWorkerFactory = Callable[[], tuple["Asked", WorkerFactory]]
 BacklogFactory = Callable[["Process", Courier], "Backlog"]
+
+
+class Companion(Protocol):
+    """What may run beside, on the loop."""
+
+    async def run(self) -> None:
+        """Run until told to stop."""
+        ...
+
+    def stop(self) -> None:
+        """Let it end; called on the loop."""
+        ...
 
 
 class Process:
@@ -55,6 +78,7 @@ class Process:
     :param make_worker: called inside the loop; None where no worker runs in this process.
     :param drain_timeout: seconds that the exit may wait for mail.
     :param left: how many letters would be left for another worker; asked after a drain that ran out of time.
+    :param make_task_worker: gives what tasks of a queue ask, and what makes the worker for it; in place of the other.
     :param make_backlog: called when the first letter is to be kept in memory; None where none ever is.
     """
 
@@ -65,12 +89,14 @@ class Process:
         drain_timeout: float,
         left: Callable[[], int] | None = None,
         make_backlog: BacklogFactory | None = None,
+        make_task_worker: TaskWorkerFactory | None = None,
     ) -> None:
         self._make_courier = make_courier
         self._make_worker = make_worker
         self._drain_timeout = drain_timeout
         self._left = left
         self._make_backlog = make_backlog
+        self._make_task_worker = make_task_worker
         self._loop = LoopThread()
         self._forget()
         _processes.add(self)
@@ -80,6 +106,8 @@ class Process:
         self._courier = self._make_courier()
         self._worker: Worker | None = None
         self._working: Future[None] | None = None
+        self._asked: Asked | None = None
+        self._companion: tuple[Companion, Future[None]] | None = None
         self._exit_registered = False
         self._closed = False
         self._carrying: set[Future[Any]] = set()
@@ -147,6 +175,42 @@ class Process:
                 self._register_exit()
                 self._working = self._loop.spawn(self._work(self._make_worker))
 
+    def deliver(self, letters: Sequence[str]) -> Mapping[str, str]:
+        """Have letters of the outbox carried that are due, and wait until they are.
+
+        :returns: for each id the state in which it was left.
+        :raises RuntimeError: no task queue is to say so here.
+        """
+        return self._ask(letters).result(FOREVER)
+
+    def _ask(self, letters: Sequence[str]) -> Future[Mapping[str, str]]:
+        make_task_worker = self._make_task_worker
+        if make_task_worker is None:
+            raise RuntimeError("This process has no worker that tasks could ask.")
+        with self._lock:
+            if self._asked is None or not self._works():
+                self._register_exit()
+                self._asked, make_worker = make_task_worker()
+                # It drains nothing at the end: what else there is, is for others.
+                self.serves = True
+                self._working = self._loop.spawn(self._work(make_worker, self._asked.close))
+            return self._asked.ask(letters)
+
+    def accompany(self, make: Callable[[], Companion]) -> None:
+        """Run something beside, until the end of the process; only the first one.
+
+        :param make: called on the loop.
+        """
+
+        async def made() -> Companion:
+            return make()
+
+        with self._lock:
+            if self._companion is None and not self._closed:
+                self._register_exit()
+                companion = self._loop.spawn(made()).result(_GRACE)
+                self._companion = companion, self._loop.spawn(companion.run())
+
     def _works(self) -> bool:
         return self._working is not None and not self._working.done()
 
@@ -160,7 +224,15 @@ class Process:
         self._end_thread(STORE)
         with self._lock:
             self._closed = True
+        self._end_thread(DISPATCH)
         self._end_backlog()
+        if self._companion is not None:
+            companion, running = self._companion
+            self._loop.call(companion.stop)
+            if not _done(running, _GRACE):
+                logger.error(
+                    "the relay did not end; others take over when it shows no sign of life"
+                )
         if self._working is not None:
             self._end_worker(self._working)
         wait(self._carrying.copy(), self._drain_timeout)
@@ -173,18 +245,16 @@ class Process:
                 logger.warning("a transport did not close within %d seconds", _GRACE)
             self._loop.stop()
         self._end_thread(WATCH)
-        self._worker = self._working = None
+        self._worker = self._working = self._companion = None
         self._exit_registered = False
         atexit.unregister(self.close)
 
     def _end_thread(self, name: str) -> None:
         with self._lock:
             thread = self._threads.pop(name, None)
-        # What is stored is ours, and ends; who watches may hang.
-        if thread is not None and not thread.stop(_GRACE if name == WATCH else FOREVER):
-            logger.error(
-                "a receiver of signals did not come back, and the end does not wait for it"
-            )
+        # What is stored is ours, and ends; who watches may hang, and so may a broker.
+        if thread is not None and not thread.stop(_HANGING.get(name, (FOREVER, ""))[0]):
+            logger.error("%s, and the end does not wait for it", _HANGING[name][1])
 
     def _end_backlog(self) -> None:
         if self._backlog is not None:
@@ -222,13 +292,17 @@ class Process:
 
         self._loop.spawn(told()).result(_GRACE)
 
-    async def _work(self, make_worker: WorkerFactory) -> None:
-        self._worker = make_worker(self._courier)
+    async def _work(
+        self, make_worker: WorkerFactory, at_end: Callable[[], object] = lambda: None
+    ) -> None:
         try:
+            self._worker = make_worker(self._courier)
             await self._worker.run()
         except Exception:
             logger.exception("the worker thread failed; the next start of the application goes on")
             raise
+        finally:
+            at_end()
 
     def _register_exit(self) -> None:
         if not self._exit_registered:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..ledger.claims import Ended
+from ..rules.limits import Streak
 from .courier import Watcher
 from .loop import ThreadQueue
 from .telling import tell
@@ -109,18 +111,26 @@ class Recorder:
             await self._arrived.wait()
             if len(self._waiting) < _ENOUGH:
                 await asyncio.sleep(_GATHER)
-            batch, self._waiting = self._waiting[:UNRECORDED], self._waiting[UNRECORDED:]
-            if not self._waiting:
-                self._arrived.clear()
-            written = await self._commit(batch)
-            self._unrecorded -= len(batch)
-            self._exposed.difference_update(result.claim.delivery_id for result in batch)
-            self._committed.set()
-            recorded(batch)
-            while self._shifts:
-                shifted(self._shifts.popleft())
-            told = [result for result in batch if result.claim.delivery_id in written]
-            self.tell([Ended(result.claim.letter, result.report, result.plan) for result in told])
+            # By a call that ends: while it waits for more, nothing of what was recorded stays in memory.
+            await self._record(recorded, shifted)
+
+    async def _record(
+        self,
+        recorded: Callable[[Sequence[Finished]], None],
+        shifted: Callable[[Shift], None],
+    ) -> None:
+        batch, self._waiting = self._waiting[:UNRECORDED], self._waiting[UNRECORDED:]
+        if not self._waiting:
+            self._arrived.clear()
+        written = await self._commit(batch)
+        self._unrecorded -= len(batch)
+        self._exposed.difference_update(result.claim.delivery_id for result in batch)
+        self._committed.set()
+        recorded(batch)
+        shifts = [self._shifts.popleft() for _ in range(len(self._shifts))]
+        for shift in shifts:
+            shifted(shift)
+        self.tell(_told([one for one in batch if one.claim.delivery_id in written], shifts))
 
     def tell(self, ended: Sequence[Ended]) -> None:
         """Let the watchers hear of what is committed; from any thread."""
@@ -150,3 +160,19 @@ class Recorder:
             if result.plan.pause:
                 self._store.pause(result.report.transport, result.plan.pause, by="worker")
         return self._store.finish(batch, self._store.now(), self._shifts.append)
+
+
+def _told(results: Sequence[Finished], shifts: Iterable[Shift]) -> list[Ended]:
+    """What the watchers hear: of a breaker that has opened, with the last try that failed over its transport."""
+    opened = {shift.transport: shift.failures for shift in shifts if shift.until is not None}
+    plans = [result.plan for result in results]
+    for number, result in reversed([*enumerate(results)]) if opened else ():
+        transport = result.claim.transport
+        if transport in opened and Streak().then(result.report).failures:
+            first = next(str(outcome) for _, outcome in result.report)
+            reason = f"breaker: {opened.pop(transport)} tries in a row failed, the last: {first}"
+            plans[number] = replace(plans[number], pause=reason)
+    return [
+        Ended(result.claim.letter, result.report, plan)
+        for result, plan in zip(results, plans, strict=True)
+    ]

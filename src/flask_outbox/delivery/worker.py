@@ -17,7 +17,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -26,7 +26,9 @@ from ..ledger.clock import boot_clock
 from ..ledger.file import DrainerLock
 from ..ledger.store import Claim, Finished, Shift, Store
 from ..rules.outcomes import Report
-from ..rules.retry import RetryPolicy, Standing, decide
+from ..rules.retry import RetryPolicy, decide
+from ..rules.states import State
+from .asked import Asked, AskedClaimer
 from .carriage import Carriage
 from .claiming import Claimer
 from .courier import Courier, Watcher
@@ -37,7 +39,9 @@ from .loop import ThreadQueue
 from .news import News
 from .pace import Pace
 from .recorder import Recorder
+from .saying import say_paused, say_shifted
 from .settings import WorkerSettings
+from .tenure import DRAINER, TASKS, Tenure
 from .wakeup import Bell
 
 logger = logging.getLogger("flask_outbox")
@@ -63,6 +67,8 @@ class Worker:
     :param bell: rung by those who store letters, or by the database; None where there is only the poll.
     :param watchers: told of each try, after its commit.
     :param context: entered around the watchers: an application context.
+    :param asked: what it is to claim, where that is not all there is: the letters of a task queue's tasks.
+    :param alone: whether whoever holds the lock is the only one who claims.
     """
 
     def __init__(
@@ -76,21 +82,28 @@ class Worker:
         bell: Bell | News | None = None,
         watchers: Sequence[Watcher] = (),
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
+        asked: Asked | None = None,
+        alone: bool = True,
     ) -> None:
         self._store = store
         self._courier = courier
         self._settings = settings
         self._policy = policy
-        self._lock = lock
-        self._bell = bell
+        self._tenure = Tenure(store, lock, role=DRAINER if asked is None else TASKS, alone=alone)
+        self._several = lock is None
+        self._asked = asked
+        self._bell = bell if asked is None else asked
         self._sql = ThreadQueue("flask-outbox-sql")
         self._recorder = Recorder(store, self._sql, watchers, context)
         self._pace = Pace(settings.rate, time.monotonic())
         self._wake = asyncio.Event()
-        self._claimer = Claimer(store, settings.lease, self._recorder.tell)
+        self._claimer = _claimer(store, settings.lease, self._recorder, asked)
         self._hand = Hand(courier.concurrency, courier.kept, time.monotonic)
         self._heartbeat = Heartbeat(store, self._sql, self._hand, settings)
-        self._housekeeping = Housekeeping(store, self._sql, settings, lambda: self.draining)
+        keeps = asked is None  # with a task queue that is left to the relay
+        self._housekeeping = Housekeeping(
+            store, self._sql, settings, lambda: keeps and self.draining
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         #: Transports to be paused, until the outbox says so.
         self._pausing: set[str] = set()
@@ -155,10 +168,11 @@ class Worker:
             for task in (beating, keeping, recording):
                 task.cancel()
             await asyncio.gather(beating, keeping, recording, return_exceptions=True)
-            if self._lock is not None:
-                self._lock.release()
+            self._tenure.release()
             self._recorder.close()
             self._sql.stop()
+            if self._asked is not None:
+                self._asked.close()
 
     async def _take_over(self) -> bool:
         """Become the drainer, or find that somebody else is."""
@@ -166,15 +180,15 @@ class Worker:
         try:
             # First the file: the lock lies beside it.
             await self._sql.run(self._store.check_schema)
-            if self._lock is not None and not self._lock.acquire():
+            if not self._tenure.acquire():
                 self._say_once(logging.INFO, "another worker drains the outbox; this one stands by")
                 return False
-            await self._sql.run(self._begin)
+            await self._sql.run(self._tenure.begin)
         except OutboxError as error:
             self._say_once(
                 logging.ERROR, f"the worker cannot use the outbox and tries again: {error}"
             )
-            self._release_lock()
+            self._tenure.release()
             return False
         if self._bell is not None:
             self._bell.listen(asyncio.get_running_loop(), self._wake.set)
@@ -184,7 +198,11 @@ class Worker:
             logger.error(
                 "no mail server is configured, the mail waits: set MAIL_URL or MAIL_SERVER"
             )
-        logger.info("this worker is the drainer of the outbox now")
+        logger.log(
+            logging.DEBUG if self._asked is not None else logging.INFO,
+            "this worker drains the outbox now%s",
+            ", with those of other processes" if self._several else "",
+        )
         return True
 
     def _tick(self) -> None:
@@ -197,21 +215,6 @@ class Worker:
             self._said = text
             self.changed.set()
             logger.log(level, text)
-
-    def _begin(self) -> None:
-        self._store.register_worker(self._store.now())
-        if self._lock is not None:
-            # Whoever holds the lock is the only drainer: what is still marked as being sent, a dead one left behind.
-            self._store.rescue_all(self._store.now())
-        else:
-            self._store.rescue_dead(self._store.now())
-        self._store.batches.tidy(self._store.now(), groups=400)
-        self._store.bring_forward(self._store.now())
-        # Held for want of a key: whoever starts a worker may have added it.
-        self._store.release_unread(self._store.now())
-        # Paused for a fault of their accounts: whoever starts a worker may have mended it.
-        self._store.resume_all(by="worker")
-        self._store.reopen()
 
     async def _hand_over(self) -> None:
         """Finish or give back what is in hand; then somebody else may drain."""
@@ -227,22 +230,13 @@ class Worker:
         try:
             async with asyncio.timeout(self._settings.drain_timeout or 1):
                 await self._recorder.empty()
-            await self._sql.run(self._end, self._hand.claims)
+            await self._sql.run(self._tenure.end, self._hand.claims)
         except (TimeoutError, OutboxError):
             logger.exception(
                 "%d letters could not be given back, their leases run out", len(self._hand)
             )
         self._hand.clear()
-        self._release_lock()
-
-    def _end(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            self._store.release(claims, self._store.now())
-        self._store.unregister_worker()
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+        self._tenure.release()
 
     # -- claiming ----------------------------------------------------------------------------------------------
 
@@ -252,7 +246,7 @@ class Worker:
             self._tick()
             self._wake.clear()
             try:
-                if self._lock is not None and self._lock.wanted():
+                if self._tenure.wanted():
                     return
                 found = await self._claim_round()
                 self._said = ""
@@ -360,17 +354,9 @@ class Worker:
 
     def _result(self, carriage: Carriage, report: Report) -> Finished:
         claim, now = carriage.claim, self._store.now()
-        over = {to: state for to, state in claim.recipients.items() if to not in claim.to}
-        standing = Standing(
-            claim.attempts,
-            claim.created,
-            claim.expires,
-            claim.guarantee,
-            over,
-            claim.transport,
-            claim.letter.retry_delays,
+        plan = decide(
+            report, standing=claim.standing, now=now, policy=self._policy, rng=random.random
         )
-        plan = decide(report, standing=standing, now=now, policy=self._policy, rng=random.random)
         return Finished(claim, report, plan, carriage.started, now)
 
     async def _mark(self, claim: Claim) -> bool:
@@ -383,38 +369,36 @@ class Worker:
         except OutboxError as error:
             logger.error("%d letters wait for the end of their leases: %s", len(claims), error)
 
-    def _drop(self, claims: Sequence[Claim]) -> None:
+    def _drop(self, claims: Sequence[Claim], states: Mapping[str, State] | None = None) -> None:
         self._hand.drop(claims)
+        if isinstance(self._claimer, AskedClaimer):
+            self._claimer.over(claims, states or {})
         if self._full:
             self._wake.set()
 
     def _recorded(self, results: Sequence[Finished]) -> None:
-        self._drop([result.claim for result in results])
+        states = {result.claim.letter.id: result.plan.state for result in results}
+        self._drop([result.claim for result in results], states)
         for result in results:
             if result.plan.pause and result.claim.transport in self._pausing:
                 self._pausing.discard(result.claim.transport)
-                logger.error(
-                    "transport %r is paused: %s. Mend it, then restart the worker or run 'flask mail resume %s'.",
-                    result.claim.transport,
-                    result.plan.pause,
-                    result.claim.transport,
-                )
+                say_paused(result.claim.transport, result.plan.pause)
 
     def _shifted(self, shift: Shift) -> None:
         """A transport counts as broken, or no longer does."""
-        name = shift.transport
+        say_shifted(shift)
         if shift.until is None:
-            logger.warning("transport %r answers again, its mail goes on", name)
             self._wake.set()
             return
-        logger.error(
-            "transport %r failed %d times in a row, its mail waits and no try is counted; from time to time one"
-            " message tries. 'flask mail doctor' says what is wrong, 'flask mail resume %s' tries at once.",
-            name,
-            shift.failures,
-            name,
-        )
-        if unstarted := self._hand.unstarted(name):
+        if unstarted := self._hand.unstarted(shift.transport):
             task = asyncio.create_task(self._give_back(unstarted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+
+def _claimer(
+    store: Store, lease: float, recorder: Recorder, asked: Asked | None
+) -> Claimer | AskedClaimer:
+    if asked is None:
+        return Claimer(store, lease, recorder.tell)
+    return AskedClaimer(store, lease, recorder.tell, asked)

@@ -33,6 +33,7 @@ class BackgroundEngine(Engine):
         self._process = process
         self._overflow = overflow
         self._outbox = outbox
+        self.writes = overflow == SPILL
 
     def submit(self, batch: _Batch) -> list[Receipt]:
         """Take the letters into memory.
@@ -63,7 +64,7 @@ class BackgroundEngine(Engine):
                 )
             if terms.hold:
                 if self._outbox is None:
-                    raise _refusal(letter, terms)
+                    raise refusal(letter, terms)
                 return self._outbox
         backlog = self._process.backlog
         taken = backlog.put(batch, wait=self._overflow == BLOCK)
@@ -74,7 +75,7 @@ class BackgroundEngine(Engine):
         raise backlog.space.full()
 
 
-def _refusal(letter: Letter, terms: Terms) -> DeliveryError:
+def refusal(letter: Letter, terms: Terms) -> DeliveryError:
     """Nothing is stored here that could wait for a person."""
     from .smtplib_errors import delivery_error
 

@@ -61,6 +61,12 @@ class Engine(ABC):
     #: How many letters of a batch it is given at once.
     group: int = 1
 
+    #: Whether it stores letters in the outbox, with the transaction of a session if need be.
+    stores: bool = False
+
+    #: Whether what it is given may be written down: in the outbox, or by a broker.
+    writes: bool = False
+
     @abstractmethod
     def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
         """Take responsibility for the letters, in the caller's thread."""

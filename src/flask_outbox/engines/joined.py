@@ -23,13 +23,13 @@ class Aftermath:
     :param add: stores letters in a transaction of their own.
     :param announce: told of each letter that is stored.
     :param announce_loss: told of each letter that is lost.
-    :param wake: lets the workers know; with True also those whom only the database can reach.
+    :param wake: lets the workers know of letters; with True also those whom only the database can reach.
     """
 
     add: Callable[[Sequence[tuple[Letter, Terms]]], object]
     announce: Callable[[Letter], object]
     announce_loss: Callable[[Letter], object]
-    wake: Callable[[bool], object]
+    wake: Callable[[Sequence[tuple[Letter, Terms]], bool], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class JoinedLetters:
             if not terms.hold:
                 _tell(self.aftermath.announce, letter)
         try:
-            self.aftermath.wake(quiet)
+            self.aftermath.wake(self.batch, quiet)
         except MailError as error:
             logger.warning("the workers were not told of a letter, and find it later: %s", error)
 

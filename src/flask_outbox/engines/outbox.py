@@ -23,6 +23,9 @@ from .joined import Aftermath, JoinedLetters
 logger = logging.getLogger("flask_outbox")
 
 
+_Batch = Sequence[tuple[Letter, Terms]]
+
+
 class OutboxEngine(Engine):
     """Durable: once :meth:`submit` returned, the letter survives a crash of everything.
 
@@ -32,6 +35,7 @@ class OutboxEngine(Engine):
     """
 
     group = 500
+    stores = writes = True
 
     def __init__(
         self,
@@ -53,19 +57,19 @@ class OutboxEngine(Engine):
             lambda batch: store.add(batch, store.now()), announce, announce_loss, self._wake
         )
 
-    def submit(self, batch: Sequence[tuple[Letter, Terms]]) -> list[Receipt]:
+    def submit(self, batch: _Batch) -> list[Receipt]:
         """Store the letters in one transaction of their own.
 
         :raises OutboxError: they could not be stored; none of them was.
         """
         ids = self._store.add(batch, self._store.now())
-        self._wake()
+        self._wake(batch)
         return [
             self._receipt(letter, terms, stored)
             for (letter, terms), stored in zip(batch, ids, strict=True)
         ]
 
-    def _wake(self, quiet: bool = False) -> None:
+    def _wake(self, batch: _Batch, quiet: bool = False) -> None:
         """Letters were stored.
 
         :param quiet: whether no worker was told by the statement that stored them.
@@ -82,7 +86,16 @@ class OutboxEngine(Engine):
         elif quiet:
             tell_workers(self._store)
 
-    def join(self, batch: Sequence[tuple[Letter, Terms]], joining: Joining) -> list[Receipt]:
+    def go(self, letters: Sequence[str]) -> None:
+        """Letters are in the queue again."""
+        self._process.ensure_worker()
+
+    def _published(self, batch: str) -> None:
+        """A batch that was kept aside is in the queue."""
+        if self._bell is not None:
+            self._bell.ring()
+
+    def join(self, batch: _Batch, joining: Joining) -> list[Receipt]:
         """Store the letters with the transaction of a session; by themselves where it has failed.
 
         :raises OutboxError: they could not be stored; the transaction may have failed by it.
@@ -116,7 +129,7 @@ class OutboxEngine(Engine):
             )
         return receipts
 
-    def begin(self, batch: Sequence[tuple[Letter, Terms]]) -> Future[list[Receipt]]:
+    def begin(self, batch: _Batch) -> Future[list[Receipt]]:
         """Store the letters by a thread of its own."""
         return self._process.thread(STORE).submit(copy_context().run, self.submit, batch)
 
@@ -139,8 +152,7 @@ class OutboxEngine(Engine):
             batches.carry_out(batch, "published", self._store.now())
         except OutboxError as error:
             logger.error("the rest of batch %s is left to the worker: %s", batch, error)
-        if self._bell is not None:
-            self._bell.ring()
+        self._published(batch)
 
     def _give_up(self, batch: str) -> None:
         try:

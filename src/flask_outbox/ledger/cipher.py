@@ -40,7 +40,9 @@ class UnknownKeyError(ValueError):
 class _Aead(Protocol):
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
+    def decrypt(
+        self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None
+    ) -> bytes: ...
 
 
 class Cipher:
@@ -75,8 +77,9 @@ class Cipher:
             )
         nonce, text = _HEAD + _SALT, _HEAD + _SALT + _NONCE
         box = self._aead(_derived(key, sealed[_HEAD:nonce]))
+        rest = memoryview(sealed)[text:]  # it may be large
         try:
-            return box.decrypt(sealed[nonce:text], sealed[text:], sealed[:_HEAD] + of.encode())
+            return box.decrypt(sealed[nonce:text], rest, sealed[:_HEAD] + of.encode())
         except self._refused:
             raise UnknownKeyError(
                 "It was changed since it was encrypted, or belongs elsewhere."

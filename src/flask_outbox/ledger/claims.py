@@ -10,16 +10,20 @@ from typing import Any, NamedTuple
 
 from ..mail.letter import Letter
 from ..rules.outcomes import Kind, Outcome, Report, Scope
-from ..rules.retry import AT_MOST_ONCE, Plan
+from ..rules.retry import AT_MOST_ONCE, Plan, Standing
 from ..rules.states import ENDED, RecipientState, State, ends_as
 from .cipher import UnknownKeyError
 from .contents import Contents
 from .driver import Line
+from .portions import portions
 from .rows import Row, document, millis, seconds
 from .statements import FAILING, PAUSED, Statements
 
 logger = logging.getLogger("flask_outbox")
 
+
+#: Bytes of letters whose attachments are read by one statement: a driver has them in several forms until its end.
+PORTION = 4 * 2**20
 
 #: What reading a stored letter raises that is damaged, or of a newer version.
 UNREADABLE = (ValueError, KeyError, TypeError)
@@ -99,6 +103,20 @@ class Claim:
     def to(self) -> tuple[str, ...]:
         """The recipients that are still open."""
         return tuple(to for to, state in self.recipients.items() if state is RecipientState.OPEN)
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of it before the next try."""
+        over = {to: state for to, state in self.recipients.items() if to not in self.to}
+        return Standing(
+            self.attempts,
+            self.created,
+            self.expires,
+            self.guarantee,
+            over,
+            self.transport,
+            self.letter.retry_delays,
+        )
 
     @property
     def guard(self) -> Row:
@@ -301,8 +319,10 @@ def _with_letters(
     recipients = defaultdict(list)
     for row in sql.recipients_of(line, rows=asked):
         recipients[row.letter_id, row.part].append(row)
-    contents = {row.id: row.content for row in sql.contents_of(line, rows=asked)}
-    blobs = {row.digest: bytes(row.data) for row in sql.blobs_of(line, rows=asked)}
+    letters = list(sql.contents_of(line, rows=asked))
+    contents = {row.id: row.content for row in letters}
+    files = {row.id for row in letters if row.files}
+    blobs = _attachments(line, sql, [row for row in found if row.letter_id in files])
     for row in found:
         to = sorted(recipients[row.letter_id, row.part], key=lambda one: one.position)
         yield _Taken(
@@ -311,6 +331,15 @@ def _with_letters(
             {one.address: RecipientState(one.state) for one in to},
             [one.position for one in to],
         )
+
+
+def _attachments(line: Line, sql: Statements, found: Sequence[Any]) -> dict[str, bytes]:
+    blobs: dict[str, bytes] = {}
+    for portion in portions(found, PORTION):
+        asked = document([{"id": row.letter_id} for row in portion])
+        for row in sql.blobs_of(line, rows=asked):
+            blobs.setdefault(row.digest, bytes(row.data))
+    return blobs
 
 
 def _read(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -16,6 +18,9 @@ T = TypeVar("T")
 
 #: How often it is run in all.
 TRIES = 5
+
+#: Seconds before the second run, at most; twice as many before each further one.
+_PAUSE = 0.02
 
 #: PostgreSQL's for a failed serialization and a deadlock; MySQL's for a deadlock, and for a row that changed meanwhile.
 _COLLIDED = {"40001", "40P01", 1213, 1020}
@@ -33,16 +38,20 @@ def collided(error: BaseException | None) -> bool:
 
 
 def repeated(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Run it again where it collided; it must be a transaction of its own, as a whole."""
+    """Run it again, a little later, where it collided; it must be a transaction of its own, as a whole."""
 
     @wraps(method)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        longest = _PAUSE
         for _ in range(TRIES - 1):
             try:
                 return method(self, *args, **kwargs)
             except OutboxError as error:
                 if not collided(error):
                     raise
+            # The other one comes to its end meanwhile; two that were ended do not both come back at the same moment.
+            time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+            longest *= 2
         return method(self, *args, **kwargs)
 
     return run

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet, finalize
 
 from sqlalchemy import (
@@ -31,7 +32,7 @@ from .backends import check_server, database_url, driver_error, time_of
 from .clock import Clock
 from .driver import Direct
 from .file import FileLock, prepare
-from .opened import BUSY, Opened, Use, is_sqlite
+from .opened import BUSY, COMMITTED, Opened, Use, is_sqlite
 from .refusals import explain
 from .schema import bring_up, check_version, script, version_of
 
@@ -133,6 +134,7 @@ class Database:
                     connection.close()  # back to the pool, which rolls back what is not committed
                     raise
                 if self.path is None:
+                    connection.info[COMMITTED] = True
                     connection.close()
                 else:
                     kept.append(connection)
@@ -147,7 +149,7 @@ class Database:
         """
         with self.explained(), self._using() as engines:
             engine = engines.relaxed
-            with closing(engine.raw_connection()) as connection:
+            with closing(engine.raw_connection()) as connection, _alone(connection, engine):
                 yield Direct(connection, engine.dialect)
 
     @contextmanager
@@ -321,6 +323,23 @@ class Database:
             raise explain(error.orig or error, self.path) from error
         except self._error as error:
             raise explain(error, self.path) from error
+
+
+@contextmanager
+def _alone(connection: PoolProxiedConnection, engine: Engine) -> Iterator[None]:
+    """Each statement is a transaction of its own meanwhile, where a driver sends BEGIN apart."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = connection.dbapi_connection
+    driver.autocommit = True
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()  # nobody may find it as it is now
+        raise
+    driver.autocommit = False
+    connection.info[COMMITTED] = True
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

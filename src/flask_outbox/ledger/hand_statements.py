@@ -40,7 +40,9 @@ class WorkerStatements(Compiled):
 
     @compiled
     def insert_worker(self) -> ClauseElement:
-        return insert(worker).values(parameters("id env host boot_id pid started beat")).inline()
+        return (
+            insert(worker).values(parameters("id env role host boot_id pid started beat")).inline()
+        )
 
     @compiled
     def beat(self) -> ClauseElement:

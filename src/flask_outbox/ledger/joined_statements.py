@@ -71,11 +71,6 @@ _RECIPIENT: Types = {
 class JoinedStatements(Compiled):
     """The statements."""
 
-    @property
-    def at_once(self) -> bool:
-        """Whether this dialect can store a send by one statement."""
-        return self.dialect.name == "postgresql"
-
     @compiled
     def store_letters(self) -> ClauseElement:
         """Letters with what belongs to each: ``letters``, ``deliveries`` and ``recipients`` are JSON documents."""

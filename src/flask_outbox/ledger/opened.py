@@ -6,11 +6,14 @@ import sqlite3
 import time
 from collections import deque
 from itertools import count
+from math import inf
 from threading import get_ident
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import PoolProxiedConnection, PoolResetState, QueuePool
 
 from ..errors import OutboxError
 from .backends import server_options
@@ -32,6 +35,15 @@ _READING = "outbox_reading"
 
 #: Seconds between two looks whether the others are done.
 _LOOK = 0.001
+
+#: Seconds after which a connection to a server is asked whether it still stands before it is used.
+_IDLE = 1.0
+
+#: When a connection was used last.
+_USED = "outbox_used"
+
+#: Set in the ``info`` of a connection that goes back with nothing to undo.
+COMMITTED = "outbox_committed"
 
 _numbers = count()
 
@@ -111,7 +123,7 @@ def is_sqlite(url: URL) -> bool:
 
 def _engine(url: URL, synchronous: str) -> Engine:
     if not is_sqlite(url):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, **server_options(url))
+        return _server_engine(url)
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise OutboxError(
             f"The outbox needs SQLite 3.33 or newer, this Python has {sqlite3.sqlite_version}: let MAIL_OUTBOX_URL"
@@ -135,6 +147,34 @@ def _engine(url: URL, synchronous: str) -> Engine:
         cursor.close()
 
     event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _server_engine(url: URL) -> Engine:
+    """For a server: it is asked no more than it has to be, for each question is a way there and back."""
+    engine = create_engine(
+        url, hide_parameters=True, pool_reset_on_return=None, **server_options(url)
+    )
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: DBAPIConnection, record: Any, proxy: object) -> None:
+        """A connection that was idle may have been cut off meanwhile, and all the others with it."""
+        if time.monotonic() - record.info.get(_USED, inf) < _IDLE:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    @event.listens_for(engine, "reset")
+    def reset(connection: DBAPIConnection, record: Any, state: PoolResetState) -> None:
+        if not (state.terminate_only or record.info.pop(COMMITTED, False)):
+            connection.rollback()
+
+    @event.listens_for(engine, "checkin")
+    def note(connection: DBAPIConnection | None, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
     return engine
 
 

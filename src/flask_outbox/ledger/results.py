@@ -92,11 +92,9 @@ def record(line: Line, sql: Statements, results: Sequence[Finished], now: int) -
 
     :returns: the deliveries that were still held.
     """
-    asked = document([result.claim.guard for result in results])
-    held = {row.id for row in sql.held(line, rows=asked)}
+    held = _finish(line, sql, results, now)
     ours = [result for result in results if result.claim.delivery_id in held]
     if ours:
-        sql.finish(line, rows=document([result.result_row(now) for result in ours]))
         answers = [row for result in ours for row in result.answer_rows()]
         sql.answer(line, rows=document(answers), now=now)
     again = [result.claim for result in results if result.report and result.claim.tried]
@@ -108,5 +106,23 @@ def record(line: Line, sql: Statements, results: Sequence[Finished], now: int) -
         for result in results
         if result.report
     ]
-    sql.insert_attempt.many(line, tries)
+    if not sql.at_once:
+        sql.insert_attempt.many(line, tries)
+    elif tries:
+        sql.insert_attempts(line, rows=document(tries))
+    return held
+
+
+def _finish(line: Line, sql: Statements, results: Sequence[Finished], now: int) -> set[int]:
+    """How the deliveries go on.
+
+    :returns: those that were still held; nothing else is changed.
+    """
+    ends = [result.result_row(now) for result in results]
+    if sql.at_once:
+        return {row.id for row in sql.finish(line, rows=document(ends))}
+    asked = document([result.claim.guard for result in results])
+    held = {row.id for row in sql.held(line, rows=asked)}
+    if ours := [row for row in ends if row["id"] in held]:
+        sql.finish(line, rows=document(ours))
     return held

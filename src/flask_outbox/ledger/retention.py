@@ -19,6 +19,7 @@ from ..rules.retention import DAY, EVER, Retention
 from . import sends
 from .driver import Direct, Result
 from .engine import Database
+from .portions import portions
 from .rows import document, millis
 from .statements import Statements, statements_for
 
@@ -109,7 +110,7 @@ class Sweeps:
             return
         before = _before(now - rule.shortest)
         while rows := self._page(after, before):
-            for portion in _portions(self._over(rows, rule, now)):
+            for portion in portions(self._over(rows, rule, now), BYTES):
                 yield self._take_away(portion, now)
             after = rows[-1].letter_id
             yield Swept()
@@ -211,20 +212,6 @@ def _number(result: Result) -> int:
 def _before(moment: float) -> str:
     """What the ids of letters of that moment begin with."""
     return f"{millis(moment):012x}"
-
-
-def _portions(found: Iterable[_Over]) -> Iterator[list[_Over]]:
-    """What goes in one transaction."""
-    portion: list[_Over] = []
-    size = 0
-    for one in found:
-        if portion and size + one.size > BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(one)
-        size += one.size
-    if portion:
-        yield portion
 
 
 def _remove(

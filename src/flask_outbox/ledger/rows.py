@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 Row = dict[str, object]
 
 #: Rows as the one JSON document that a statement takes.
 document = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def rows_of(ids: Iterable[str]) -> str:
+    """Ids as such a document."""
+    return document([{"id": id} for id in ids])
 
 
 def millis(moment: float) -> int:

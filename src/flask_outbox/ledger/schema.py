@@ -32,7 +32,11 @@ from . import tables
 from .driver import MYSQL
 
 #: What leads from a version to the next, as a dialect has it.
-STEPS: dict[int, Callable[[Dialect], Sequence[str]]] = {}
+STEPS: dict[int, Callable[[Dialect], Sequence[str]]] = {
+    1: lambda _: [
+        "ALTER TABLE mail_worker ADD COLUMN role VARCHAR(16) DEFAULT '' NOT NULL",
+    ],
+}
 
 #: How a server lets only one at its tables; it ends with the connection, or the transaction.
 _ALONE = {

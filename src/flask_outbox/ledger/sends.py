@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import cast
 
 from ..errors import MessageError
 from ..mail.letter import Letter, Place, Terms
 from ..rules.states import RecipientState, State
+from . import packets
 from .batches import keep_open
 from .cipher import Vault
 from .driver import Line
@@ -117,7 +118,10 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
 
     :returns: for each its id, or that of the first one sent under the same key.
     :raises MessageError: a key was used for another content.
+    :raises OutboxError: one is too large for the server.
     """
+    if sql.mysql:
+        packets.check(line, max((_largest(entry) for entry in entries), default=0))
     ids = [
         entry.letter.id if entry.key is None else _first(line, sql, entry, env, now)
         for entry in entries
@@ -128,6 +132,12 @@ def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: 
     sql.insert_letter_tag.many(line, _tag_rows([entry.letter for entry in new]))
     _store_places(line, sql, new, now)
     return ids
+
+
+def _largest(entry: Entry) -> int:
+    """Bytes of what is stored by one statement."""
+    content = cast(bytes, entry.letter_row["content"])
+    return max(len(content), *(len(part.data) for part in entry.letter.parts()), 0)
 
 
 def _insert(line: Line, sql: Statements, new: Sequence[Entry], env: str) -> None:

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Dialect,
     FromClause,
     Integer,
+    SmallInteger,
     String,
     Table,
+    Text,
     bindparam,
     case,
     func,
@@ -25,6 +28,8 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    true,
+    tuple_,
     update,
 )
 from sqlalchemy.sql.dml import Insert
@@ -54,6 +59,7 @@ from .tables import (
     literal,
     recipient,
 )
+from .task_statements import TaskStatements
 
 #: What the agenda says of a lane that is paused, and of one whose transport failed at the last try.
 PAUSED, FAILING = 2**62, 1
@@ -78,6 +84,25 @@ _ANSWER: Types = {
     "enhanced": String,
     "text": String,
     "remote_id": String,
+}
+
+_ATTEMPT: Types = {
+    "letter_id": String,
+    "part": SmallInteger,
+    "number": Integer,
+    "started": BigInteger,
+    "finished": BigInteger,
+    "transport": String,
+    "worker_id": String,
+    "kind": String,
+    "scope": String,
+    "phase": String,
+    "code": Integer,
+    "enhanced": String,
+    "text": String,
+    "lease_lost": Boolean,
+    "outcomes": Text,
+    "transcript": Text,
 }
 
 
@@ -135,6 +160,9 @@ class _Claims(Compiled):
         if self.mysql:
             groups = self._first_of_groups()
             return self._with_limits(groups, groups)
+        if self.dialect.name == "postgresql":
+            head = self._lateral_heads()
+            return self._with_limits(head, head)
         row, following = delivery.alias("this"), delivery.alias("following")
         its, next_ = row.c, following.c
         live = (next_.env == bindparam("env"), among(following, LIVE))
@@ -147,6 +175,21 @@ class _Claims(Compiled):
         head = select(first.scalar_subquery().label("id")).cte("head", recursive=True)
         head = head.union_all(select(step).select_from(head.join(row, its.id == head.c.id)))
         return self._with_limits(row, head.join(row, its.id == head.c.id))
+
+    def _lateral_heads(self) -> FromClause:
+        """PostgreSQL seeks by (lane, priority) as a row, and would read all deliveries to join a few by their ids."""
+        c = delivery.c
+        lane = (c.lane, c.priority)
+        first = (
+            select(c.env, *lane, c.transport, c.due)
+            .where(c.env == bindparam("env"), among(delivery, LIVE))
+            .order_by(*lane, c.due)
+            .limit(1)
+        )
+        head = first.cte("head", recursive=True)
+        after = first.where(tuple_(*lane) > tuple_(head.c.lane, head.c.priority)).correlate(head)
+        following = after.lateral("following")
+        return head.union_all(select(*following.c).select_from(head.join(following, true())))
 
     def _first_of_groups(self) -> FromClause:
         """MySQL finds the first of each group by a seek, where all that leads the index is named."""
@@ -174,23 +217,6 @@ class _Claims(Compiled):
         return select(*columns).select_from(source)
 
     @compiled
-    def candidates(self) -> ClauseElement:
-        lane = [delivery.c[name] == bindparam(name) for name in ("env", "lane", "priority")]
-        names = (
-            "id letter_id part state transport priority expires guarantee size attempts rescues content_started"
-            " created reason"
-        )
-        # The index ends with the id but for PostgreSQL, which would sort all that are due at the same moment.
-        ends = () if self.dialect.name == "postgresql" else (delivery.c.id,)
-        return (
-            select(*[delivery.c[name] for name in names.split()])
-            .where(among(delivery, LIVE), *lane, delivery.c.due <= bindparam("now"))
-            .order_by(delivery.c.due, *ends)
-            .limit(bindparam("limit", type_=Integer))
-            .with_for_update(skip_locked=True)
-        )
-
-    @compiled
     def claim(self) -> ClauseElement:
         given = self.given({"id": BigInteger, "rescued": Integer})
         return (
@@ -214,8 +240,11 @@ class _Claims(Compiled):
 
     @compiled
     def contents_of(self) -> ClauseElement:
+        """``files``: whether any blobs belong to it."""
         given = self.given({"id": String})
-        return select(letter.c.id, letter.c.content).where(letter.c.id == given.c.id)
+        files = select(letter_blob.c.letter_id).where(letter_blob.c.letter_id == given.c.id)
+        wanted = (letter.c.id, letter.c.content, files.exists().label("files"))
+        return select(*wanted).where(letter.c.id == given.c.id)
 
     @compiled
     def blobs_of(self) -> ClauseElement:
@@ -233,15 +262,17 @@ class _Results(Compiled):
 
     @compiled
     def finish(self) -> ClauseElement:
+        """Where :attr:`at_once`, it gives the ids of those whose lease still was ours."""
         given = self.given(_RESULT)
         names = ("state", "reason", "due", "finished")
-        return (
+        finish = (
             update(delivery)
             .where(*guard(given))
             .values({name: given.c[name] for name in names})
             .values(attempts=delivery.c.attempts + given.c.counted, **freed())
             .values(content_started=null())
         )
+        return finish.returning(delivery.c.id) if self.at_once else finish
 
     @compiled
     def answer(self) -> ClauseElement:
@@ -260,11 +291,13 @@ class _Results(Compiled):
 
     @compiled
     def insert_attempt(self) -> ClauseElement:
-        columns = (
-            "letter_id part number started finished transport worker_id kind scope phase code enhanced text"
-            " lease_lost outcomes transcript"
-        )
-        return _insert(attempt, columns)
+        return _insert(attempt, " ".join(_ATTEMPT))
+
+    @compiled
+    def insert_attempts(self) -> ClauseElement:
+        """As many as there are, by one statement where a driver would send one for each."""
+        given = self.given(_ATTEMPT)
+        return insert(attempt).from_select(list(_ATTEMPT), select(*given.c), include_defaults=False)
 
     @compiled
     def drop_transcripts(self) -> ClauseElement:
@@ -302,6 +335,7 @@ class Statements(
     BatchStatements,
     ClockStatements,
     LimitStatements,
+    TaskStatements,
 ):
     """All of them."""
 

@@ -17,21 +17,22 @@ from ..mail.letter import Letter, Terms
 from ..rules.limits import Limits
 from . import claims, results, sends
 from .batches import Batches
+from .by_hand import ByHand
 from .claims import NO_KEY, Claim, Ended, Lane, Lease
 from .clock_statements import SLACK
 from .collisions import repeated
 from .contents import Contents
-from .driver import Line, Statement
+from .driver import Line
 from .engine import Database
 from .file import ephemeral
 from .host import alive, this_host
 from .limits import Gate, LimitLedger, Shift, streaks
 from .results import Finished
 from .retention import Sweeps
-from .rows import clip, document, millis
+from .rows import document, millis, rows_of
 from .sends import Entry
 from .statements import Statements, statements_for
-from .tables import EVERY, TEXT
+from .tables import EVERY
 
 __all__ = ["EVERY", "Claim", "Finished", "Lane", "Shift", "Store"]
 
@@ -39,7 +40,7 @@ __all__ = ["EVERY", "Claim", "Finished", "Lane", "Shift", "Store"]
 BUDGET = 32 * 2**20
 
 
-class Store:
+class Store(ByHand):
     """The outbox of one database. Making one opens nothing.
 
     :param url: as for :class:`~flask_outbox.ledger.engine.Database`.
@@ -58,14 +59,13 @@ class Store:
     ) -> None:
         if len(env) > 64:
             raise ConfigurationError("'MAIL_OUTBOX_ENV' must be at most 64 characters long.")
-        self.database: Database = Database(url)
+        super().__init__(Database(url), env)
         #: Those that are published whole.
         self.batches: Batches = Batches(self.database)
         #: What encrypts and decrypts.
         self.contents: Contents = Contents(self.database, keys)
         #: What takes away what is over.
         self.sweeps: Sweeps = Sweeps(self.database, env)
-        self.env = env
         self._limits = limits or Limits()
         #: The transports over which the last try failed, as the agenda said.
         self._failing: set[str] = set()
@@ -96,15 +96,6 @@ class Store:
         :raises SchemaError: its tables are missing, or of another version.
         """
         self.database.check_schema()
-
-    def now(self) -> float:
-        """This moment, by the clock that leases and due times are kept by.
-
-        :raises OutboxError: it is a server's, asked at first use, and that did not answer.
-        """
-        if self.path is None and not self.database.clock.is_set:
-            self.database.check_schema()
-        return self.database.clock.now()
 
     def set_clock(self) -> None:
         """Ask a server for its time; a file has none of its own.
@@ -177,6 +168,7 @@ class Store:
         one_always: bool = True,
         tell: Callable[[Sequence[Ended]], None] | None = None,
         shut: Callable[[float], None] | None = None,
+        letters: Sequence[str] | None = None,
     ) -> list[Claim]:
         """Take the first due deliveries of a lane in hand, those of dead workers among them.
 
@@ -187,6 +179,7 @@ class Store:
         :param one_always: whether the first one is taken however large it is.
         :param tell: told of those that ended here, once that is committed.
         :param shut: told when the lane opens, where its limits let nothing out now; ``inf`` where that is not known.
+        :param letters: the ids of those that are asked for; None for all.
         """
         since, until = millis(now), millis(now + lease)
         held = Lease(secrets.randbits(63), since, until, self._worker, lane)
@@ -198,9 +191,17 @@ class Store:
             taken: list[Claim] = []
             ended: list[Ended] = []
             if limit > 0:
-                due = sql.candidates(
-                    line, env=self.env, lane=lane, priority=priority, now=since, limit=limit
-                )
+                asked = {
+                    "env": self.env,
+                    "lane": lane,
+                    "priority": priority,
+                    "now": since,
+                    "limit": limit,
+                }
+                if letters is None:
+                    due = sql.candidates(line, **asked)
+                else:
+                    due = sql.candidates_among(line, rows=rows_of(letters), **asked)
                 if found := list(claims.within(list(due), budget, one_always=one_always)):
                     taken, ended = claims.take(line, sql, found, held, since, self.contents)
             if gate is not None:
@@ -281,11 +282,23 @@ class Store:
                 shift(one)
         return held
 
+    def release_unread(self, now: float) -> int:
+        """Put back into the queue what was held because its key was missing: whoever starts a worker may have added it.
+
+        :returns: how many deliveries.
+        """
+        if self.contents.cipher is None:
+            return 0
+        return self._change(
+            lambda sql: sql.release_unread, env=self.env, reason=NO_KEY, now=millis(now)
+        )
+
     # -- workers -----------------------------------------------------------------------------------------------
 
-    def register_worker(self, now: float) -> str:
+    def register_worker(self, now: float, role: str = "worker") -> str:
         """Write down that a worker runs in this process; what it claims carries its id.
 
+        :param role: ``"worker"``, ``"tasks"`` (of a task queue) or ``"relay"``.
         :returns: the id.
         """
         self._worker, host = secrets.token_hex(16), this_host()
@@ -293,6 +306,7 @@ class Store:
             lambda sql: sql.insert_worker,
             id=self._worker,
             env=self.env,
+            role=role,
             host=host.name,
             boot_id=host.boot_id,
             pid=os.getpid(),
@@ -350,119 +364,3 @@ class Store:
                 sql.bring_forward(line, **asked, lane=lane.lane, priority=lane.priority).rowcount
                 for lane in claims.agenda(line, sql, self.env, now)
             )
-
-    # -- by hand -----------------------------------------------------------------------------------------------
-
-    def pause(self, transport: str, reason: str, *, by: str) -> None:
-        """Let nothing more be claimed for a transport.
-
-        :param transport: its name, or :data:`EVERY` for all there are and will be.
-        :param by: ``"worker"`` or ``"person"``, whose pause a worker's does not replace.
-        """
-        self._change(
-            lambda sql: sql.pause,
-            env=self.env,
-            lane=transport,
-            paused=millis(self.now()),
-            paused_by=by,
-            reason=clip(reason, TEXT),
-        )
-
-    def resume(self, transport: str, *, by: str = "") -> bool:
-        """Open a paused transport.
-
-        :param by: only if it was paused by this one.
-        :returns: whether it was paused.
-        """
-        lifted = self._change(lambda sql: sql.resume, env=self.env, lane=transport, by=by) == 1
-        return (not by and self.reopen(transport)) or lifted
-
-    def resume_all(self, *, by: str = "") -> int:
-        """Open all paused transports, and lift the pause of all.
-
-        :param by: only those that were paused by this one.
-        :returns: how many.
-        """
-        lifted = self._change(lambda sql: sql.resume_all, env=self.env, by=by)
-        return lifted if by else lifted + self.reopen()
-
-    def reopen(self, transport: str = "") -> bool:
-        """Let a lane that is closed for a while be claimed from: by what was spent, and one letter where it is broken.
-
-        :param transport: only its lanes, whose breaker is closed then.
-        :returns: whether one was closed.
-        """
-        if not transport:
-            return self._change(lambda sql: sql.open_limits, env=self.env) > 0
-        its_domains = f"{transport} "
-        changed = self._change(
-            lambda sql: sql.open_transport, env=self.env, lane=transport, prefix=its_domains
-        )
-        return changed > 0
-
-    def cancel(self, letter_id: str, now: float) -> bool:
-        """Take a letter out of the queue.
-
-        :returns: False where there is nothing to take: it is being sent, over or unknown.
-        """
-        cancelled = self._change(
-            lambda sql: sql.cancel, durable=True, letter=letter_id, now=millis(now)
-        )
-        return cancelled > 0
-
-    def hold(self, letter_id: str, reason: str) -> bool:
-        """Keep a letter back that is in the queue, until :meth:`release_held`.
-
-        :returns: False where there is nothing to keep: it is being sent, over or unknown.
-        """
-        kept = clip(reason, 200)
-        return self._change(lambda sql: sql.hold, durable=True, letter=letter_id, reason=kept) > 0
-
-    def release_held(self, letter_id: str) -> bool:
-        """Let a letter go that is held, with the tries it had.
-
-        :returns: False where it is not held.
-        """
-        return self._change(lambda sql: sql.release_held, letter=letter_id) > 0
-
-    @repeated
-    def retry(self, letter_id: str, now: float) -> bool:
-        """Put a letter that has ended or waits for a person back into the queue, as if it were new.
-
-        It goes to those who did not get it.
-
-        :returns: False where there is nothing to retry: it is live, sent or unknown.
-        """
-        with self.database.direct(durable=True) as line:
-            sql = statements_for(line.dialect)
-            if not sql.retry(line, letter=letter_id, now=millis(now)).rowcount:
-                return False
-            sql.reopen(line, letter=letter_id, now=millis(now))
-            return True
-
-    def release_unread(self, now: float) -> int:
-        """Put back into the queue what was held because its key was missing: whoever starts a worker may have added it.
-
-        :returns: how many deliveries.
-        """
-        if self.contents.cipher is None:
-            return 0
-        return self._change(
-            lambda sql: sql.release_unread, env=self.env, reason=NO_KEY, now=millis(now)
-        )
-
-    @repeated
-    def _change(
-        self,
-        which: Callable[[Statements], Statement],
-        /,
-        *,
-        durable: bool = False,
-        **values: object,
-    ) -> int:
-        """Run one statement in a transaction of its own.
-
-        :returns: how many rows it changed.
-        """
-        with self.database.direct(durable=durable) as line:
-            return which(statements_for(line.dialect))(line, **values).rowcount

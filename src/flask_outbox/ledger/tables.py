@@ -40,7 +40,7 @@ from ..mail.letter import TRANSPORT
 from ..rules.states import ATTENTION, LIVE, State
 
 #: The version of these tables, kept in ``mail_schema``.
-VERSION = 1
+VERSION = 2
 
 #: An address: 64 octets of local part and 255 of domain (RFC 5321 §4.5.3.1), with the at sign.
 ADDRESS = 320
@@ -350,11 +350,13 @@ suppression = Table(
     sqlite_with_rowid=False,
 )
 
+#: Whoever works for an outbox. ``role`` is what it does: a worker claims, one of a task queue too, a relay passes on.
 worker = Table(
     "mail_worker",
     metadata,
     _id("id", primary_key=True),
     _env(),
+    _word("role"),
     _word("host", 255),
     _word("boot_id", 64),
     Column("pid", Integer, nullable=False),

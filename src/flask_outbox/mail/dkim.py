@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 
 from ..errors import ConfigurationError, MessageError
 from .address import parse_address
+from .content import Composed, pieces
 from .headers import folded
 from .letter import Letter
-from .mime import compose
+from .mime import composed
 
 # What a reader is shown and what steers the mail. Each is named once more than it is there, so that no second one
 # can be added on the way (RFC 6376 8.15).
@@ -68,35 +70,38 @@ class Signer:
         object.__setattr__(self, "signature", signature)
 
 
-def signing_composer(signer: Signer) -> Callable[[Letter], bytes]:
-    """:func:`.mime.compose`, with a signature on top."""
+def signing_composer(signer: Signer) -> Callable[[Letter], Composed]:
+    """:func:`.mime.composed`, with a signature on top."""
 
-    def compose_signed(letter: Letter) -> bytes:
-        content = compose(letter)
-        return sign(content, signer, letter.date) + content
+    def compose_signed(letter: Letter) -> Composed:
+        content = composed(letter)
+        field = sign(content, signer, letter.date)
+        if isinstance(content, bytes):
+            return field + content
+        return content.below(field.removesuffix(b"\r\n"))
 
     return compose_signed
 
 
-def sign(content: bytes, signer: Signer, date: int) -> bytes:
+def sign(content: Composed, signer: Signer, date: int) -> bytes:
     """The DKIM-Signature field for a message, with its line end; it belongs before the message.
 
     :param content: with CRLF for every line end, as :func:`.mime.compose` makes it.
     :param date: Unix seconds.
     """
-    head, _, body = content.partition(b"\r\n\r\n")
+    head, body = _parted(pieces(content))
     fields = [(name.lower().decode(), value) for name, value in _field.findall(head)]
     names = _signed_names([name for name, _ in fields])
     words = [
         *("v=1;", f"a={signer.algorithm};", "c=relaxed/relaxed;"),
         *(f"d={signer.domain};", f"s={signer.selector};", f"t={date};"),
         *f"h={': '.join(names)};".split(" "),
-        f"bh={_base64(sha256(_relaxed_body(body)).digest())};",
+        f"bh={_base64(_hash(_relaxed_body(body)))};",
     ]
     signed = _relaxed_fields(fields, names) + f"dkim-signature:{' '.join(words)} b=".encode()
     value = _base64(signer.signature(signed))
-    pieces = [value[start : start + _PIECE] for start in range(0, len(value), _PIECE)]
-    return folded("DKIM-Signature", [*words, f"b={pieces[0]}", *pieces[1:]]).encode()
+    first, *others = [value[start : start + _PIECE] for start in range(0, len(value), _PIECE)]
+    return folded("DKIM-Signature", [*words, f"b={first}", *others]).encode()
 
 
 def _signed_names(there: list[str]) -> list[str]:
@@ -119,12 +124,42 @@ def _relaxed_fields(fields: list[tuple[str, bytes]], names: list[str]) -> bytes:
     return b"".join(lines)
 
 
-def _relaxed_body(body: bytes) -> bytes:
-    """Spaces in the singular and none at the end of a line, no empty lines at the end (RFC 6376 3.4.4)."""
-    if b"\t" in body or b"  " in body or b" \r\n" in body:
-        body = _spaces.sub(b" ", body).replace(b" \r\n", b"\r\n")
-    body = body.rstrip(b"\r\n")
-    return body + b"\r\n" if body else b""
+def _parted(content: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The header, and the pieces of the body."""
+    left, head = iter(content), b""
+    for piece in left:
+        head += piece
+        if b"\r\n\r\n" in head:
+            break
+    head, _, first = head.partition(b"\r\n\r\n")
+    return head, chain((first,), left)
+
+
+def _relaxed_body(body: Iterable[bytes]) -> Iterator[bytes]:
+    """Spaces in the singular and none at the end of a line, no empty lines at the end (RFC 6376 3.4.4).
+
+    :param body: in pieces of whole lines.
+    """
+    ends: list[bytes] = []
+    empty = True
+    for piece in body:
+        line = piece
+        if b"\t" in line or b"  " in line or b" \r\n" in line:
+            line = _spaces.sub(b" ", line).replace(b" \r\n", b"\r\n")
+        text = line.rstrip(b"\r\n")
+        if text:
+            yield from (*ends, text)
+            ends, empty = [], False
+        ends.append(line[len(text) :])
+    if not empty:
+        yield b"\r\n"
+
+
+def _hash(data: Iterable[bytes]) -> bytes:
+    found = sha256()
+    for piece in data:
+        found.update(piece)
+    return found.digest()
 
 
 def _base64(data: bytes) -> str:

@@ -18,22 +18,17 @@ business.
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64, b2a_qp
+from binascii import b2a_qp
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from .content import LARGE, Base64, Chunk, Composed, Content, blocks
 from .headers import in_charset, mailboxes, parameterised, unstructured, verbatim
 from .letter import Letter, Part
 
 # RFC 5322 2.1.1, without the CRLF.
 _TEXT_LINE_MAX = 998
-
-# Base64 is written in lines of 76 characters (RFC 2045 6.8), which Struct cuts more quickly than slicing does.
-_BLOCK_LINES = 128
-_BLOCK = _BLOCK_LINES * 57
-_cut_block = Struct("76s" * _BLOCK_LINES).unpack
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -47,19 +42,37 @@ class _Entity(NamedTuple):
     """A MIME entity: its header fields, each with its line end, and its content in chunks with line ends between."""
 
     header: str
-    content: list[bytes]
+    content: list[Chunk]
     eight_bit: bool = False
 
 
 def compose(letter: Letter) -> bytes:
     """The message in the form of RFC 5322, ready for the DATA command but for the dots."""
     if letter.raw is not None:
-        raw = _with_crlf(letter.raw)
-        return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+        return _complete(letter.raw)
+    chunks = _chunks(letter)
+    # Nothing else is encoded late, and most have none.
+    return b"\r\n".join(blocks(chunks) if letter.attachments else cast("list[bytes]", chunks))
+
+
+def composed(letter: Letter) -> Composed:
+    """The same; a large one as what makes it while it is read, so that it is in memory no second time."""
+    if letter.size <= LARGE:
+        return compose(letter)
+    return Content(_chunks(letter) if letter.raw is None else [_complete(letter.raw)])
+
+
+def _complete(raw: bytes) -> bytes:
+    raw = _with_crlf(raw)
+    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+
+
+def _chunks(letter: Letter) -> list[Chunk]:
     entity = _message(letter)
     head = f"{_fields(letter)}{entity.header}"
-    end = () if entity.content[-1].endswith(b"\r\n") else (b"",)
-    return b"\r\n".join([head.encode(), *entity.content, *end])
+    last = entity.content[-1]
+    end = () if isinstance(last, bytes) and last.endswith(b"\r\n") else (b"",)
+    return [head.encode(), *entity.content, *end]
 
 
 def around(letter: Letter, entity: bytes) -> bytes:
@@ -151,7 +164,7 @@ def _multipart(
 ) -> _Entity:
     # No boundary begins with another. Base64 and quoted-printable never hold "=_"; see _can_stand for the rest.
     boundary = f"=_{subtype}_{letter.id}"
-    content = []
+    content: list[Chunk] = []
     for entity in entities:
         content.append(f"--{boundary}\r\n{entity.header}".encode())
         content.extend(entity.content)
@@ -192,8 +205,8 @@ def _attachment(part: Part, letter: Letter) -> _Entity:
     if part.content_id:
         header.append(f"Content-ID: <{part.content_id}>\r\n")
     header.extend(verbatim(name, value) for name, value in part.headers)
-    lines = _base64(part.data) if content is None else [content]
-    return _Entity("".join(header), lines, encoding == "8bit")
+    chunk = Base64(part.data) if content is None else content
+    return _Entity("".join(header), [chunk], encoding == "8bit")
 
 
 def _attached_mail(part: Part, letter: Letter) -> tuple[str, bytes | None]:
@@ -230,7 +243,7 @@ def _shorter(data: bytes) -> tuple[str, bytes]:
         quoted = _quoted_printable(data)
         if len(quoted) <= encoded_size:
             return "quoted-printable", quoted
-    return "base64", b"\r\n".join(_base64(data))
+    return "base64", b"\r\n".join(Base64(data))
 
 
 def _quoted_printable(data: bytes) -> bytes:
@@ -241,20 +254,6 @@ def _quoted_printable(data: bytes) -> bytes:
     if b" \r\n" in data or b"\t\r\n" in data:
         return _overlong.sub(rb"\1=\r\n\2\r", quoted)
     return quoted
-
-
-def _base64(data: bytes) -> list[bytes]:
-    """Blocks of lines. One is done before the next is begun, since more than a block does not stay in the cache."""
-    whole = len(data) - len(data) % _BLOCK
-    blocks = [
-        b"\r\n".join(_cut_block(b2a_base64(data[start : start + _BLOCK], newline=False)))
-        for start in range(0, whole, _BLOCK)
-    ]
-    if whole < len(data) or not data:
-        encoded = b2a_base64(data[whole:], newline=False)
-        lines = [encoded[start : start + 76] for start in range(0, len(encoded), 76)]
-        blocks.append(b"\r\n".join(lines))
-    return blocks
 
 
 def _with_crlf(data: bytes) -> bytes:

@@ -95,7 +95,7 @@ class Plan:
     :param open: the recipients a next try is for.
     :param due: when that is, Unix seconds; None when the delivery is over.
     :param counts: whether this try counts as an attempt.
-    :param pause: why the transport is to be paused, or "".
+    :param pause: why the transport is to be paused, or "". Watchers find there that its breaker has opened, too.
     """
 
     state: State

@@ -7,12 +7,13 @@ the fields that a delivery adds: ``Return-Path``, and a ``Delivered-To`` for eac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterable
+from itertools import chain, count
 from pathlib import Path
 
+from ..mail.content import Composed, pieces
 from ..mail.letter import Letter
-from ..mail.mime import compose
+from ..mail.mime import composed
 from ..rules.outcomes import Kind, Outcome, Phase, Report, Scope
 from ..rules.replies import one_line
 from .base import Clearance, Transport
@@ -31,7 +32,7 @@ class FileTransport(Transport):
         folder: Path,
         *,
         maildir: bool = False,
-        composer: Callable[[Letter], bytes] = compose,
+        composer: Callable[[Letter], Composed] = composed,
     ) -> None:
         self._finished = folder / "new" if maildir else folder
         self._unfinished = folder / "tmp" if maildir else folder
@@ -49,7 +50,8 @@ class FileTransport(Transport):
         fields = [f"Return-Path: <{letter.envelope_from}>", *(f"Delivered-To: {one}" for one in to)]
         head = "".join(f"{field}\r\n" for field in fields).encode()
         try:
-            name = self._write(f"{letter.date}.{letter.id}", head + self._compose(letter))
+            content = chain((head,), pieces(self._compose(letter)))
+            name = self._write(f"{letter.date}.{letter.id}", content)
         except OSError as error:
             text = one_line(f"{error.filename or self._finished}: {error.strerror}")
             return Report.of(to, Outcome(Kind.DEFERRED, Scope.TRANSPORT, text=text))
@@ -58,13 +60,13 @@ class FileTransport(Transport):
     async def aclose(self) -> None:
         """Nothing is held open."""
 
-    def _write(self, stem: str, content: bytes) -> str:
+    def _write(self, stem: str, content: Iterable[bytes]) -> str:
         """Give the content the first name that is free: a second try, for those still open, is a second file."""
         for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = self._unfinished / f".{stem}.{os.getpid()}"
         with unfinished.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         for number in count(1):

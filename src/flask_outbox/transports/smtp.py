@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from ..mail.content import Composed
 from ..mail.letter import Letter
-from ..mail.mime import compose
+from ..mail.mime import composed
 from ..rules.outcomes import Outcome, Report
 from .base import Clearance, Transport
 from .smtp_connection import Connection
@@ -38,7 +39,7 @@ class SmtpTransport(Transport):
         self,
         settings: SmtpSettings,
         *,
-        compose: Callable[[Letter], bytes] = compose,
+        compose: Callable[[Letter], Composed] = composed,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue: Queue[Connection] = Queue(settings.pool_size)

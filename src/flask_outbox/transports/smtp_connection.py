@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
+from ..mail.content import Composed
 from ..rules.outcomes import Kind, Outcome, Phase, Scope
 from ..rules.replies import Step
 from .smtp_job import Job
@@ -39,10 +40,6 @@ _DATA = 120.0
 _BLOCK = 180.0  # for some part of a content to be taken
 _DOT = 600.0
 _QUIT = 3.0  # not worth more
-
-#: Bytes of a content above which it is written piece by piece and nothing in one go with it: as long as some of it
-#: waits here, it is known that its end has not left.
-_TOGETHER = 65_536
 
 #: Of an envelope in one go, what a server lost that answered its beginning.
 _REST = "the rest of the commands that it said to take at once (PIPELINING)"
@@ -132,7 +129,7 @@ class Connection:
             self.ready = True
             while job := self._job or self._ahead or await self._next():
                 await self._carry(job)
-                self._job = None
+                self._job = job = None  # while it waits for the next one, it keeps no letter
         except Broken as broken:
             failure = broken.outcome
         except asyncio.CancelledError:
@@ -279,7 +276,7 @@ class Connection:
         if self._protocol.state is State.DATA:
             if job.open:
                 await self._clear(job)
-            content = job.content if job.open else b""
+            content: Composed = job.content if job.open else b""
             job.notes.append((self._wire.clock(), len(content)))
             await self._content(content)
         else:
@@ -352,16 +349,20 @@ class Connection:
             self._wire.abort(lost("a letter was withdrawn"))
         self._wire.check()
 
-    async def _content(self, content: bytes) -> None:
-        """Send the content, with the next envelope where there is one, and hear the verdict."""
-        chunks = self._protocol.content(content)
+    async def _content(self, content: Composed) -> None:
+        """Send the content, with the next envelope where there is one, and hear the verdict.
+
+        A large one is written piece by piece and nothing in one go with it: as long as some of it waits here, it is
+        known that its end has not left.
+        """
+        content, end = self._protocol.content(content)
         verdicts = self._protocol.verdicts
-        if len(content) <= _TOGETHER:
-            self._wire.write(*chunks, *self._next_envelope())
+        if isinstance(content, bytes):
+            self._wire.write(content, end, *self._next_envelope())
             self._unheard = verdicts
         else:
             self._unheard = verdicts
-            await self._wire.pour(*chunks, self._settings.patience(_BLOCK))
+            await self._wire.pour(content, end, self._settings.patience(_BLOCK))
         if self._wire.paused:
             await self._wire.drain(self._settings.patience(_BLOCK))
         if self._ahead is None and not self.take_ahead():

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ..mail.content import LARGE, Composed, Content
 from ..mail.letter import Letter
 from ..mail.mime import needs_smtputf8
 from ..rules.outcomes import Kind, Outcome, Report, Scope
@@ -62,15 +63,15 @@ class Job:
         letter: Letter,
         to: tuple[str, ...],
         clearance: Clearance,
-        compose: Callable[[Letter], bytes],
+        compose: Callable[[Letter], Composed],
     ) -> None:
         self.letter = letter
         self.to = to
         self.clearance = clearance
         self.urgent = clearance.urgent
-        content = mend(compose(letter))
-        #: As it follows DATA, without the dot that ends it.
-        self.content = stuffed(content)
+        content = _mended(compose(letter))
+        #: As it follows DATA, without the dot that ends it; the pieces of a large one are still to be stuffed.
+        self.content: Composed = stuffed(content) if isinstance(content, bytes) else content
         self.envelope = Envelope(
             letter.envelope_from,
             to,
@@ -242,3 +243,11 @@ class Job:
             self._rest.extend(later)
             self.outcomes |= dict.fromkeys(later, _LATER)
             self.envelope = replace(self.envelope, recipients=recipients[:most])
+
+
+def _mended(content: Composed) -> Composed:
+    """Ready to be stuffed. A large one is mended piece by piece, as it leaves: none was ever composed that needs it."""
+    if isinstance(content, Content):
+        return content
+    content = mend(content)
+    return content if len(content) <= LARGE else Content([content])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .smtp_protocol import LONE_DOT, Reply, SmtpProtocol
+from .smtp_protocol import LONE_DOT, C, Reply, SmtpProtocol
 from .smtp_states import Command, State
 
 
@@ -17,7 +17,7 @@ class LmtpProtocol(SmtpProtocol):
     def verdicts(self) -> int:
         return self._accepted
 
-    def content(self, content: bytes) -> tuple[bytes, bytes]:
+    def content(self, content: C) -> tuple[C, bytes]:
         self._register_content(*[Command.VERDICT] * self._accepted)
         return content, LONE_DOT
 

@@ -22,9 +22,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import AddressError, BadHeaderError
+from ..mail.content import Composed
 from ..rules.outcomes import Outcome
 from ..rules.replies import Step, outcome
 from .smtp_sasl import Exchange
@@ -54,6 +55,8 @@ _ATOM = r"[^\x00-\x20\x7f<>\"\ud800-\udfff]"
 _QUOTED = r'"(?:[^\x00-\x1f\x7f"\\\ud800-\udfff]|\\[ -~])*"'
 _PATH = re.compile(rf"(?:{_ATOM}+|{_QUOTED})(?:@{_ATOM}+)?").fullmatch
 _BARE_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+C = TypeVar("C", bound=Composed)
 
 #: Option of MAIL or RCPT -> the keyword by which a server announces that it knows it (RFC 3461, 6152, 6531, 1870).
 _EXTENSIONS = {
@@ -286,8 +289,8 @@ class SmtpProtocol:
         options = "".join([f" {option}" for option in self._allowed(envelope.rcpt_options)])
         return f"RCPT TO:<{recipient}>{options}\r\n"
 
-    def content(self, content: bytes) -> tuple[bytes, bytes]:
-        """The content, as :func:`stuffed` made it, and what ends it: apart, so that a large one is not copied."""
+    def content(self, content: C) -> tuple[C, bytes]:
+        """The content, as :func:`stuffed` made it or makes its pieces, and what ends it."""
         self._register_content(Command.CONTENT)
         return content, LONE_DOT
 

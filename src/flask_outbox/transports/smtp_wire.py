@@ -12,18 +12,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from ..mail.content import Content
 from ..rules.outcomes import Kind, Outcome, Scope
 from ..rules.replies import Step, one_line
 from .smtp_dial import dial
-from .smtp_protocol import ProtocolError, Reply, SmtpProtocol
+from .smtp_protocol import ProtocolError, Reply, SmtpProtocol, mend, stuffed
 from .smtp_settings import SmtpSettings
 from .smtp_states import Command
 from .smtp_transcript import Note, Opening, log_heard, log_sent, transcript
 
 _VERDICTS = (Command.CONTENT, Command.VERDICT)
-
-#: Bytes of a large content that are written at once.
-_PIECE = 262_144
 
 #: What is wrong with a certificate whoever made it (x509_vfy.h): it is over, for another name or address.
 _OTHERWISE = (10, 62, 64)
@@ -214,25 +212,24 @@ class Wire(asyncio.Protocol):
         # Joined here: `writelines` of Python 3.12.0 to 3.13.1 never calls `pause_writing`.
         self._put(b"".join(chunks))
 
-    async def pour(self, content: bytes, end: bytes, seconds: float) -> None:
-        """Send what is too large to be copied: each piece when the kernel has taken the one before, or TLS.
+    async def pour(self, content: Content, end: bytes, seconds: float) -> None:
+        """Send what is too large to be in memory: each piece when the kernel has taken the one before, or TLS.
 
         :param seconds: how long nothing at all may move.
         :raises Broken: the end of it was not sent.
         """
         self.check()
         if transcript.isEnabledFor(logging.DEBUG):
-            log_sent(self.protocol.state, (content, end))
+            transcript.debug("send: a content of %d bytes", len(content))
         self.pouring = True
-        whole = memoryview(content)
-        for start in range(0, len(content), _PIECE):
-            self._put(whole[start : start + _PIECE])
+        for piece in content:
+            self._put(stuffed(mend(piece)))
             if self.paused:
                 await self.drain(seconds)
         self._put(end)
         self.pouring = False
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _put(self, data: bytes) -> None:
         self.check()
         assert self._transport is not None
         self._transport.write(data)

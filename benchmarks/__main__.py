@@ -7,7 +7,7 @@ import importlib
 import shutil
 import sys
 
-from . import peers
+from . import databases, peers
 from .scale import FULL, QUICK, TINY, Scale
 from .table import HEAD, Row, line
 
@@ -20,6 +20,8 @@ NAMES = (
     "far",
     "round_trips",
     "drain",
+    "servers",
+    "queues",
     "polite",
     "backlog",
     "imports",
@@ -35,6 +37,7 @@ def main() -> int:
             "The benchmarks need smtp-sink, which comes with Postfix: apt-get install postfix."
         )
     peers.alone = arguments.alone
+    databases.chosen = arguments.database or tuple(databases.NAMES)
     print(line(HEAD), flush=True)
     rows = [row for name in arguments.names or NAMES for row in _run(name, scale)]
     missed = sum(row.verdict == "NOT" for row in rows)
@@ -46,6 +49,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
+    parser.add_argument(
+        "--database",
+        action="append",
+        choices=tuple(databases.NAMES),
+        help="only with this one, where several are measured; all if not given",
+    )
     parser.add_argument("--alone", action="store_true", help="measure no peers")
     parser.add_argument(
         "--tiny", action="store_true", help="only whether everything runs; no figure means anything"

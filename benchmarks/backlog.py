@@ -1,57 +1,108 @@
-"""A full outbox: what a claim costs, and what a worker needs in memory."""
+"""A full outbox in each database: what a claim costs, and what a worker needs in memory."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
 from servers.process import wait_until
 
-from . import messages
-from .filling import fill, multiply
+from . import databases, messages
+from .databases import NAMES, database, missing, unsynced
+from .filling import end, fill, multiply, settle
 from .measure import medians, waiting
 from .pythons import finished, running
 from .scale import Scale
 from .services import Sink, folder
 from .table import Gate, Row, megabytes, seconds
-from .with_flask_outbox import WORKER
+from .with_flask_outbox import WORKER, environment
 
 #: Letters a claim takes: as many as a worker with ten connections has room for.
 _CLAIM = 20
 
 _FLAT = Gate("≤ 1.2×", most=1.2)
 
+#: What SQLAlchemy has for each.
+_DRIVERS = {
+    "sqlite": "sqlalchemy.dialects.sqlite.pysqlite, sqlite3",
+    "postgresql": "sqlalchemy.dialects.postgresql.psycopg, psycopg",
+    "mariadb": "sqlalchemy.dialects.mysql.pymysql, pymysql",
+}
+
+#: Where the letters stand that are claimed. What PostgreSQL has not vacuumed is still in its indexes.
+_WHERE = {
+    "full": "{:,} waiting",
+    "paused": "behind {:,} paused",
+    "sent": "behind {:,} sent",
+    "left": "behind {:,} sent, no vacuum yet",
+}
+
+#: Of what the outbox holds, one in so many was sent since then: a minute of a fast drain, or half of what PostgreSQL
+#: lets come together where nothing else is set.
+_LEFT = 10
+
+_PAUSED = Terms(transport="bulk", priority=0)
+
 
 def run(scale: Scale) -> Iterator[Row]:
-    with folder() as room:
-        small, full, behind = (room / f"{name}.sqlite" for name in ("small", "full", "behind"))
-        _fill(small, scale.small_backlog)
-        _fill(full, scale.backlog)
-        _fill(behind, scale.small_backlog)
-        _fill(behind, scale.backlog, Terms(transport="bulk", priority=0))
-        yield from _claims(scale, {"small": small, "full": full, "behind": behind})
-        yield _memory(scale, room, full)
+    for kind in databases.chosen:
+        if missing(kind):
+            yield Row(f"claim of {_CLAIM}, {NAMES[kind]}", seconds, None)
+            continue
+        with ExitStack() as stack:
+            room = stack.enter_context(folder())
+            urls = {name: stack.enter_context(database(kind, room)) for name in ("small", *_WHERE)}
+            if kind != "postgresql":
+                del urls["left"]
+            _prepare(scale, urls)
+            yield from _claims(scale, kind, urls)
+            yield _memory(scale, kind, room, urls["full"])
 
 
-def _fill(outbox: Path, count: int, terms: Terms | None = None) -> None:
-    multiply(outbox, fill(outbox, 1, messages.SHORT, terms), count - 1)
+def _prepare(scale: Scale, urls: dict[str, str]) -> None:
+    """Few letters, and many; few behind many in a paused lane, and behind many that were sent.
+
+    Each has the paused lane, for a lane more is a seek more.
+    """
+    for name, url in urls.items():
+        _fill(url, scale.backlog if name == "paused" else 1, _PAUSED)
+        if name in ("sent", "left"):
+            _fill(url, _many(scale, name))
+            end(url)
+        _fill(url, scale.backlog if name == "full" else scale.small_backlog)
+        settle(url, vacuum=name != "left")
 
 
-def _claims(scale: Scale, outboxes: dict[str, Path]) -> Iterator[Row]:
-    stores = {name: Store(f"sqlite:///{path}") for name, path in outboxes.items()}
-    stores["behind"].pause("bulk", "for the benchmark", by="person")
-    claims = medians({name: _claim(store) for name, store in stores.items()}, scale.calls)
-    looks = medians({name: _look(store) for name, store in stores.items()}, scale.calls)
+def _many(scale: Scale, name: str) -> int:
+    return scale.backlog // _LEFT if name == "left" else scale.backlog
+
+
+def _fill(url: str, count: int, terms: Terms | None = None) -> None:
+    letter_id = fill(url, 1, messages.SHORT, terms)
+    if count > 1:
+        multiply(url, letter_id, count - 1)
+
+
+def _claims(scale: Scale, kind: str, urls: dict[str, str]) -> Iterator[Row]:
+    stores = {name: Store(url) for name, url in urls.items()}
+    for store in stores.values():
+        store.pause("bulk", "for the benchmark", by="person")
+    with unsynced(kind):
+        claims = medians({name: _claim(store) for name, store in stores.items()}, scale.calls)
+        looks = medians({name: _look(store) for name, store in stores.items()}, scale.calls)
     for store in stores.values():
         store.dispose()
-    few, many = f"{scale.small_backlog:,} waiting", f"{scale.backlog:,}"
-    for what, figures in ((f"claim of {_CLAIM}", claims), ("look at the lanes", looks)):
-        for where, name in ((f"{many} waiting", "full"), (f"behind {many} paused", "behind")):
-            yield Row(f"{what}, {where}", seconds, figures[name], few, figures["small"], _FLAT)
+    few = f"{scale.small_backlog:,} waiting"
+    for what, figures in ((f"claim of {_CLAIM}", claims), ("look at lanes", looks)):
+        for name, where in _WHERE.items():
+            if name in figures:
+                row = f"{what}, {NAMES[kind]}, {where.format(_many(scale, name))}"
+                yield Row(row, seconds, figures[name], few, figures["small"], _FLAT)
 
 
 def _claim(store: Store) -> Callable[[], float]:
@@ -71,26 +122,25 @@ def _look(store: Store) -> Callable[[], float]:
     return waiting(lambda: store.agenda(time.time()))
 
 
-def _memory(scale: Scale, room: Path, outbox: Path) -> Row:
+def _memory(scale: Scale, kind: str, room: Path, url: str) -> Row:
     """The most that ``flask mail worker`` ever had while it drained, beside what it has before it does anything."""
     with Sink(room, counting=True) as sink:
-        environment = {"BENCH_OUTBOX": str(outbox), "BENCH_PORT": str(sink.port)}
         # Compiling takes more memory than anything later, and an installed one has been compiled.
-        finished([*WORKER, "--once"], {**environment, "BENCH_OUTBOX": str(room / "empty.sqlite")})
-        with running(WORKER, environment, room / "worker.log") as worker:
+        with database(kind, room) as empty:
+            Store(empty).create_schema()
+            finished([*WORKER, "--once"], environment(empty, sink.port))
+        with running(WORKER, environment(url, sink.port), room / "worker.log") as worker:
             wait_until(
                 lambda: sink.count() >= scale.drained, f"{scale.drained} messages", deadline=120
             )
             most = _peak(Path(f"/proc/{worker.pid}/status").read_text())
-    code = (
-        "import flask, sqlalchemy, sqlite3, asyncio, ssl; print(open('/proc/self/status').read())"
-    )
+    code = f"import flask, asyncio, ssl, {_DRIVERS[kind]}; print(open('/proc/self/status').read())"
     _, bare = finished(["-c", code])
     return Row(
-        f"worker memory (RSS, peak), {scale.backlog:,} waiting",
+        f"worker memory, {NAMES[kind]}, {scale.backlog:,} waiting",
         megabytes,
         most,
-        "Flask and SQLAlchemy imported",
+        "Flask, SQLAlchemy, driver imported",
         _peak(bare),
         Gate("≤ 60 MB", most=60e6, absolute=True),
     )

@@ -16,7 +16,7 @@ from .pythons import finished, running
 from .scale import Scale
 from .services import Sink, folder, redis
 from .table import Gate, Row, rate, seconds
-from .with_flask_outbox import WORKER
+from .with_flask_outbox import WORKER, environment
 
 CELERY = "Celery -c 2 + Flask-Mail"
 POST_OFFICE = "django-post_office"
@@ -39,13 +39,12 @@ def run(scale: Scale) -> Iterator[Row]:
 
 def _ours(count: int) -> float:
     with folder() as room, Sink(room, counting=True) as sink:
-        outbox = room / "outbox.sqlite"
-        fill(outbox, 1, messages.HTML)
-        command = [*WORKER, "--once"]
-        environment = {"BENCH_OUTBOX": str(outbox), "BENCH_PORT": str(sink.port)}
-        start, _ = finished(command, environment)
-        fill(outbox, count, messages.HTML)
-        took, _ = finished(command, environment)
+        url = f"sqlite:///{room}/outbox.sqlite"
+        fill(url, 1, messages.HTML)
+        command, ours = [*WORKER, "--once"], environment(url, sink.port)
+        start, _ = finished(command, ours)
+        fill(url, count, messages.HTML)
+        took, _ = finished(command, ours)
         sink.expect(count + 1)
     return _rate(count, took - start)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
-# Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them.
 from . import ROOT
 
-os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(ROOT / ".servers/bin")])
+# Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them. Debian keeps several versions
+# of PostgreSQL beside each other.
+_PLACES = ["/usr/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin")), ROOT / ".servers/bin"]
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, _PLACES)])
 
 
 #: Where ``./dev bench`` puts what runs on node.
@@ -17,6 +20,11 @@ NODE_MODULES = ROOT / ".servers/node/node_modules"
 
 #: Whether ours are measured alone, as if nobody else were here.
 alone = False
+
+
+def here(*names: str) -> bool:
+    """Whether these are here, whoever is measured."""
+    return all(map(_installed, names))
 
 
 def installed(*names: str) -> bool:

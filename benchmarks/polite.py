@@ -17,7 +17,7 @@ from .pythons import running
 from .scale import Scale
 from .services import Sink, folder
 from .table import Row, rate, seconds
-from .with_flask_outbox import web
+from .with_flask_outbox import environment, web
 
 #: The cap of the worker thread where nothing is set, letters a second.
 CAP = 200.0
@@ -62,10 +62,10 @@ def run(scale: Scale) -> Iterator[Row]:
 def _felt(scale: Scale, settings: dict[str, str]) -> Callable[[], Felt]:
     def figure() -> Felt:
         with folder() as room, Sink(room, counting=True) as sink:
-            outbox, port = room / "outbox.sqlite", free_port()
-            multiply(outbox, fill(outbox, 1, messages.HTML), scale.behind + _BEFORE)
-            environment = {"BENCH_OUTBOX": str(outbox), "BENCH_PORT": str(sink.port), **settings}
-            with running(web(port), environment, room / "web.log", port):
+            url, port = f"sqlite:///{room}/outbox.sqlite", free_port()
+            multiply(url, fill(url, 1, messages.HTML), scale.behind + _BEFORE)
+            ours = {**environment(url, sink.port), **settings}
+            with running(web(port), ours, room / "web.log", port):
                 visit(port, 1)
                 if settings["MAIL_WORKER"] == "thread":
                     wait_until(lambda: sink.count() >= _BEFORE, "first letters")

@@ -17,6 +17,9 @@ class Scale:
     :param far_rounds: how often, for it takes seconds.
     :param drains: how often each drains.
     :param drained: letters in the outbox that is drained.
+    :param workers: how many of them drain one outbox of a server.
+    :param queues: how many of the ways to have mail sent by a task queue are measured.
+    :param queued: letters that each sends.
     :param drained_by_peers: messages that each peer, being slower, drains.
     :param stored: messages of a batch that is stored.
     :param requests: small requests to a process while its worker thread sends.
@@ -34,6 +37,9 @@ class Scale:
     far_rounds: int = 3
     drains: int = 3
     drained: int = 5_000
+    workers: tuple[int, ...] = (1, 2, 4)
+    queues: int = 99
+    queued: int = 3_000
     drained_by_peers: int = 1_000
     stored: int = 10_000
     requests: int = 3_000
@@ -53,6 +59,7 @@ QUICK = Scale(
     far_rounds=2,
     drains=2,
     drained=2_000,
+    queued=1_000,
     drained_by_peers=500,
     stored=5_000,
     requests=1_500,
@@ -69,6 +76,9 @@ TINY = Scale(
     far_rounds=1,
     drains=1,
     drained=20,
+    workers=(2,),
+    queues=1,
+    queued=20,
     drained_by_peers=5,
     stored=20,
     requests=2,

@@ -47,7 +47,7 @@ def _ours(
     room: Path, port: int, running: ExitStack
 ) -> tuple[Callable[[], object], dict[str, Callable[[], object]]]:
     """What sends with our outbox, and what writes the same rows without us."""
-    app, mail = with_flask_outbox.application(room / "outbox.sqlite", port)
+    app, mail = with_flask_outbox.application(f"sqlite:///{room}/outbox.sqlite", port)
 
     def send() -> None:
         with app.app_context():

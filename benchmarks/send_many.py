@@ -48,7 +48,7 @@ def run(scale: Scale) -> Iterator[Row]:
 
 def _ours(room: Path, count: int) -> tuple[Callable[[], object], str]:
     """What stores a batch of ours, and the id of one of its letters."""
-    app, mail = with_flask_outbox.application(room / "outbox.sqlite", 25)
+    app, mail = with_flask_outbox.application(f"sqlite:///{room}/outbox.sqlite", 25)
 
     def send(count: int = count) -> str:
         with app.app_context():

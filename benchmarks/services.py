@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from servers.process import Process, free_port
+from servers.redis import Redis
 
 #: Where files must be on a real disk: syncing a file in memory costs nothing.
 DISK = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())
@@ -62,8 +63,5 @@ class Sink:
 @contextmanager
 def redis(room: Path) -> Iterator[str]:
     """A Redis that is as durable as the outbox: what was accepted has been synced. Yields its URL."""
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(room)]
-    durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-    with Process([*command, *durable], ports=[port], log=room / "redis.log"):
-        yield f"redis://127.0.0.1:{port}/0"
+    with Redis(durable=True, where=room) as server:
+        yield server.url

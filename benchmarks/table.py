@@ -28,20 +28,21 @@ class Row:
     """One comparison.
 
     :param unit: how its figures are written.
+    :param ours: None where what it needs is not installed.
     :param against: whose figure ours is held against; "" where there is nobody's.
     :param theirs: None where the peer is not installed.
     """
 
     what: str
     unit: Unit
-    ours: float
+    ours: float | None
     against: str = ""
     theirs: float | None = None
     gate: Gate | None = None
 
     @property
     def ratio(self) -> float | None:
-        return self.ours / self.theirs if self.theirs else None
+        return self.ours / self.theirs if self.ours is not None and self.theirs else None
 
     @property
     def verdict(self) -> str:
@@ -61,7 +62,7 @@ class Row:
         ratio = "" if self.ratio is None else _ratio(self.ratio)
         return (
             self.what,
-            self.unit(self.ours),
+            "not installed" if self.ours is None else self.unit(self.ours),
             peer,
             ratio,
             self.gate.text if self.gate else "",

@@ -13,7 +13,7 @@ from celery import Celery
 
 from . import with_flask_mail
 
-celery = Celery("bench", broker=os.environ.get("BENCH_REDIS", "redis://"))
+celery = Celery("bench", broker=os.environ.get("BENCH_BROKER", "redis://"))
 celery.conf.update(
     task_acks_late=True,
     task_ignore_result=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -21,6 +20,11 @@ from . import messages
 #: Python's arguments for its worker; the environment tells it which outbox and which server. As ``flask mail worker``,
 #: but for the commands of other packages: Flask loads those of all that are installed, and so do the tests' libraries.
 WORKER = ["-m", "benchmarks.with_flask_outbox", "worker"]
+
+
+def environment(url: str, port: int) -> dict[str, str]:
+    """What tells it: the outbox of any database, and the port of the mail server."""
+    return {"BENCH_OUTBOX": url, "BENCH_PORT": str(port)}
 
 
 def web(port: int) -> list[str]:
@@ -40,12 +44,12 @@ def sealed(message: Message) -> Letter:
     return seal(message, id=new_id(now), now=now, defaults=SealDefaults())
 
 
-def application(outbox: Path, port: int, **settings: str) -> tuple[Flask, Mail]:
-    """An application whose outbox is that file and whose server listens on that port; by itself it runs no worker."""
-    app = Flask("bench", instance_path=str(outbox.parent))
+def application(url: str, port: int, **settings: str) -> tuple[Flask, Mail]:
+    """An application whose outbox is there and whose server listens on that port; by itself it runs no worker."""
+    app = Flask("bench")
     app.config.update(
         MAIL_URL=f"smtp://127.0.0.1:{port}?pool=10",
-        MAIL_OUTBOX_URL=f"sqlite:///{outbox}",
+        MAIL_OUTBOX_URL=url,
         MAIL_WORKER="external",
         MAIL_DEFAULT_SENDER=messages.SENDER,
     )
@@ -56,8 +60,7 @@ def application(outbox: Path, port: int, **settings: str) -> tuple[Flask, Mail]:
 def create_app() -> Flask:
     """For :data:`WORKER` and :func:`web`: what :func:`application` makes, with a page."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("MAIL_")}
-    outbox, port = Path(os.environ["BENCH_OUTBOX"]), int(os.environ["BENCH_PORT"])
-    app, _ = application(outbox, port, **settings)
+    app, _ = application(os.environ["BENCH_OUTBOX"], int(os.environ["BENCH_PORT"]), **settings)
     app.add_url_rule("/", view_func=lambda: "ok")
     return app
 

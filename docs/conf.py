@@ -31,7 +31,10 @@ nitpick_ignore_regex = [
     # Other projects' documentation would have to be fetched.
     (r"py:.*", r"(flask|Flask|blinker|NamedSignal|sqlalchemy)(\..*)?"),
     # So would the standard library's.
-    (r"py:.*", r"(datetime|timedelta|collections|email|smtplib|typing|types)(\..*)?"),
+    (
+        r"py:.*",
+        r"(atexit|contextlib|datetime|timedelta|collections|email|smtplib|typing|types)(\..*)?",
+    ),
     (
         r"py:.*",
         r"(Any|Callable|Iterable|Iterator|Mapping|Self|Sequence|TracebackType|EmailMessage)",
@@ -43,6 +46,8 @@ nitpick_ignore_regex = [
     # A docstring may speak of what only the source shows: an attribute, an inner function.
     (r"py:attr", r"alts"),
     (r"py:func", r"flask_outbox\.rules\..*"),
+    # A type variable has no page.
+    (r"py:class", r"flask_outbox\.engines\.task_queue\.Q"),
 ]
 
 html_theme = "furo"

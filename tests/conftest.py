@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,19 @@ from flask import Flask
 from hypothesis import HealthCheck, settings
 
 from flask_outbox import Mail
+
+# The folders whose modules assert something for the tests: where it does not hold, they too say what they saw.
+pytest.register_assert_rewrite(
+    "campaign",
+    "injection",
+    "journeys",
+    "libraries",
+    "mail",
+    "servers",
+    "task_queues",
+    "transports",
+    "ways",
+)
 
 pytest_plugins = ["servers.plugin", "servers.databases"]
 
@@ -22,6 +37,19 @@ settings.register_profile(
     derandomize=os.environ.get("CI") == "true",
 )
 settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of the many processes would compile everything again, where nothing may be written beside the code."""
+    if sys.dont_write_bytecode:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+        os.environ["PYTHONPYCACHEPREFIX"] = str(config.rootpath / ".pytest_cache/bytecode")
+
+
+def pytest_collection_finish() -> None:
+    """What is here now stays until the end: it need not be gone through whenever there is garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ A page's blocks run in their order and share their names, beginning with the qui
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -151,12 +153,34 @@ def _steady(text: str) -> str:
     return text.strip()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@contextmanager
+def _undone(folder: Path) -> Iterator[None]:
+    """What the hidden code of a page does to this process is for that page: variables, the path, its own modules."""
+    variables, path = dict(os.environ), list(sys.path)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(variables)
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
+                del sys.modules[name]
+
+
+def _marks(page: Path) -> list[pytest.MarkDecorator]:
+    """The servers that the hidden code of a page starts."""
+    return [pytest.mark.server(name) for name in ("redis",) if f"servers.{name}" in page.read_text()]
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.name, marks=_marks(page)) for page in PAGES]
+)
 def test_every_block_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with ScriptedServer() as server:
+    with ScriptedServer() as server, _undone(tmp_path):
         monkeypatch.setenv("FLASK_MAIL_URL", f"smtp://127.0.0.1:{server.port}")
         monkeypatch.setenv("FLASK_MAIL_DEFAULT_SENDER", "app@example.org")
         # Nothing is sent but by `flask mail worker --once`, least of all to a server that a page has named.

@@ -20,8 +20,12 @@ from flask.cli import ScriptInfo
 
 from flask_outbox import Mail, Message
 from flask_outbox._cli import mail_cli
-from flask_outbox.ledger.store import Store
+from flask_outbox.ledger.store import Finished, Store
+from flask_outbox.rules.outcomes import Kind, Outcome, Report, Scope
+from flask_outbox.rules.retry import Plan
+from flask_outbox.rules.states import State
 from servers.scripted import CAPABILITIES, ScriptedServer
+from test_encryption import NEW, OLD
 
 NOBODY = 65_534
 
@@ -289,6 +293,41 @@ def test_tables_of_another_version_fail(app: Flask, mail: Mail) -> None:
     assert "version 99" in about(app, "outbox")
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            OLD,
+            "ok       key: MAIL_OUTBOX_KEY reads all that is stored, 1 of it as it was stored before",
+        ),
+        (f"{NEW},{OLD}", "ok       key: MAIL_OUTBOX_KEY reads all that is stored, 1 of it"),
+        (
+            NEW,
+            "FAILED   key: The outbox is encrypted, and none of the keys in MAIL_OUTBOX_KEY reads it",
+        ),
+        (NEW, "FAILED   key: 2 message(s) cannot be read, as the key is missing: they are held"),
+        (
+            None,
+            "FAILED   key: 2 message(s) cannot be read, as MAIL_OUTBOX_KEY is not set: they are held",
+        ),
+    ],
+)
+def test_what_no_key_reads_is_counted(app: Flask, mail: Mail, keys: str | None, said: str) -> None:
+    send(app, mail)
+    app.config["MAIL_OUTBOX_KEY"] = OLD
+    mail.init_app(app)
+    for _ in range(2):
+        send(app, mail)
+    app.config["MAIL_OUTBOX_KEY"] = keys
+    mail.init_app(app)
+    assert said in about(app, "key")
+
+
+def test_where_nothing_is_encrypted_nothing_is_said_of_keys(app: Flask, mail: Mail) -> None:
+    send(app, mail)
+    assert about(app, "key") == ""
+
+
 # -- worker and messages ---------------------------------------------------------------------------------------
 
 
@@ -323,4 +362,27 @@ def test_a_pause_fails_and_what_waits_for_a_person_is_a_warning(app: Flask) -> N
     found = about(app, "messages")
     assert "FAILED   messages: Transport 'default' is paused: 535 wrong password." in found
     assert "warning  messages: 1 held. See 'flask mail list --state held'" in found
+    app.extensions["flask_outbox"].close()
+
+
+def test_what_a_limit_or_a_breaker_keeps_back_is_told(app: Flask) -> None:
+    app.config.update(MAIL_LIMITS={"default": {"hour": 1}}, MAIL_BREAKER=1)
+    app.config["MAIL_TRANSPORTS"] = {"other": "smtp://127.0.0.1:1"}
+    mail = Mail(app)
+    store = store_of(app)
+    for transport in ("default", "other"):
+        for _ in range(2):
+            mail.send(Message("Hello", recipients=["a@example.org"], body="x", transport=transport))
+    now = time.time()
+    store.claim("default", 1, 1, now=now, lease=30)
+    (one,) = store.claim("other", 1, 1, now=now, lease=30)
+    failed = Report.of(one.to, Outcome(Kind.DEFERRED, Scope.TRANSPORT, text="no answer"))
+    plan = Plan(State.QUEUED, due=now + 60, open=one.to)
+    store.finish([Finished(one, failed, plan, now, now)], now)
+    found = about(app, "messages")
+    assert "ok       messages: The limit of 'default' is spent: its mail goes on in" in found
+    assert (
+        "warning  messages: Transport 'other' failed once: its mail waits, and one message tries in"
+        in found
+    )
     app.extensions["flask_outbox"].close()

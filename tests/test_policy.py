@@ -78,18 +78,22 @@ def test_limits_are_of_transports_and_of_domains() -> None:
                     "default": {"second": "10", "connections": 2},
                     "@Bücher.example": {"minute": 60},
                 },
-                "MAIL_BREAKER": 5,
+                "MAIL_BREAKER": 7,
             }
         )
     )
     assert limits.transports == {"default": Limit(second=10, connections=2)}
     assert limits.domains == {"xn--bcher-kva.example": Limit(minute=60)}
-    assert limits.breaker == Breaker(5, 30.0)
+    assert limits.breaker == Breaker(7, 30.0)
 
 
-def test_nothing_is_limited_where_nothing_is_set() -> None:
+def test_where_nothing_is_set_there_is_a_breaker_and_no_limit() -> None:
     limits = limits_of(read_settings({}))
-    assert (limits.transports, limits.domains, limits.breaker) == ({}, {}, None)
+    assert (limits.transports, limits.domains, limits.breaker) == ({}, {}, Breaker(5, 30.0))
+
+
+def test_with_0_there_is_no_breaker() -> None:
+    assert limits_of(read_settings({"MAIL_BREAKER": "0"})).breaker is None
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,11 @@ def test_retention_is_given_by_state_or_for_all(given: object, sent: float, dead
     assert (messages["sent"] / DAY, messages["dead"] / DAY) == (sent, dead)
 
 
+def test_keys_and_events_have_times_of_their_own() -> None:
+    rule = retention(read(MAIL_RETENTION_KEY="1w", MAIL_RETENTION_EVENT="never"))
+    assert (rule.keys, rule.events) == (7 * DAY, math.inf)
+
+
 @pytest.mark.parametrize("given", ["30", "sent", "sent=30 moons", {"sent": True}, []])
 def test_a_retention_that_is_none_is_refused(given: object) -> None:
     with pytest.raises(ConfigurationError, match="'MAIL_RETENTION' must be a time like 30d"):

@@ -89,7 +89,8 @@ def main(version: str, python: str) -> int:
     inside = prepare(ROOT / ".venvs" / version, python, ROOT / "requirements/tests.txt")
     install(inside, "--no-deps", "--no-build-isolation", "--editable", ROOT)
     tests = [path for path in TESTS if (ROOT / path).exists()]
-    command = [str(inside), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    options = ["-q", "-p", "no:cacheprovider", "--few-databases"]
+    command = [str(inside), "-m", "pytest", *options, *tests]
     return subprocess.run(command, cwd=ROOT).returncode
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import control
 import panels
-from compared import FATES, OWNERS, SITUATIONS, WAYS
+from compared import FATES, OWNERS, SITUATIONS
 from flask import (
     Blueprint,
     Flask,
@@ -65,7 +65,9 @@ def create_app() -> Flask:
         MAIL_DEFAULT_SENDER=("Flask-Outbox demo", "demo@example.org"),
         MAIL_OUTBOX_URL=f"sqlite:///{folder / 'outbox.sqlite'}",
         MAIL_WORKER="external",
-        MAIL_RETRY_DELAYS=(2, 5, 10, 30),  # for people who watch; the default starts at 30 s
+        # For people who watch: by default these are half a minute.
+        MAIL_RETRY_DELAYS=(2, 5, 10, 30),
+        MAIL_BREAKER_PAUSE=3,
     )
     mail.init_app(app)
     app.extensions["demo"] = panels.Demo(mail, spool, folder, Trials(folder, spool))
@@ -79,7 +81,7 @@ def create_app() -> Flask:
     ):
         app.add_template_filter(word)
     app.jinja_env.globals.update(modes=MODES, tones=panels.TONES, steps=panels.STEPS)
-    app.jinja_env.globals.update(ways=WAYS, owners=OWNERS, situations=SITUATIONS, fates=FATES)
+    app.jinja_env.globals.update(owners=OWNERS, situations=SITUATIONS, fates=FATES)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # the page asks once a second
     return app
 
@@ -192,8 +194,8 @@ def compare() -> Shown:
     trials = demo().trials
     trials.look()
     chosen = request.args.get("situation", "well")
-    run = trials.run()
-    return show("ways.html", ("run", "results", "cards"), trials=trials, chosen=chosen, run=run)
+    shown = {"trials": trials, "ways": trials.ways, "chosen": chosen, "run": trials.run()}
+    return show("ways.html", ("run", "results", "cards"), **shown)
 
 
 def show(template: str, fragments: tuple[str, ...], **context: object) -> Shown:
@@ -245,7 +247,7 @@ def try_ways() -> BaseResponse | tuple[str, int]:
     """Try one way or all of them, in one situation or in all of them."""
     which, situation = request.form.get("way", ""), request.form.get("situation", "")
     seconds = {key: request.form.get(f"{key}_seconds", 0.0, float) for key in ("slow", "down")}
-    chosen = [one for one in WAYS if which in {one.key, "all", "everything"}]
+    chosen = [one for one in demo().trials.ways if which in {one.key, "all", "everything"}]
     if not chosen or situation not in SITUATIONS or not all(map(bearable, seconds.values())):
         abort(400)
     if not demo().trials.possible:

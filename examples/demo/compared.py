@@ -14,10 +14,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to send a mail: a view of ``before.py`` or ``after.py``.
+    """One way to send a mail: a view of one of the compared apps.
 
     :param key: the path of the view.
     :param functions: the ones to be shown, the view first.
+    :param worker: whether a worker sends that is a process of its own.
     """
 
     key: str
@@ -26,6 +27,12 @@ class Way:
     what: str
     why: str
     functions: tuple[str, ...]
+    worker: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, one of :data:`OWNERS`."""
+        return self.app.partition("_")[0]
 
     @property
     def code(self) -> list[tuple[bool, str]]:
@@ -59,6 +66,15 @@ WAYS = (
         ("task",),
     ),
     Way(
+        "celery-task",
+        "before_celery",
+        "Celery task",
+        "Flask-Mail in a task of Celery",
+        "The task is acknowledged when it begins: what a killed worker was sending is lost, and so is what fails.",
+        ("welcome", "send_async_email"),
+        worker=True,
+    ),
+    Way(
         "immediate",
         "after",
         "Immediate",
@@ -82,9 +98,18 @@ WAYS = (
         "Stores the mail before the view answers; the worker here is a thread of the same process.",
         ("outbox",),
     ),
+    Way(
+        "celery",
+        "after_celery",
+        "Celery",
+        'MAIL_ENGINE="celery"',
+        "Stores the mail, and Celery's worker sends it; what one was sending that is killed, the next one sends.",
+        ("welcome",),
+        worker=True,
+    ),
 )
 
-#: Whose ways they are, by the app they are in.
+#: Whose ways they are.
 OWNERS = {"before": "Flask-Mail and aiosmtplib", "after": "Flask-Outbox"}
 
 #: Each situation with its name and what happens in it.
@@ -95,7 +120,7 @@ SITUATIONS = {
     "killed": (
         "Process killed",
         "The mail server takes a second. Right after its view has answered, each process gets kill -9,"
-        " and is started again.",
+        " Celery's worker once it is sending, and is started again.",
     ),
 }
 

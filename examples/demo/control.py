@@ -17,6 +17,10 @@ PORTS = "DEMO_PORTS"
 #: The compared apps, ``before.py`` and ``after.py``.
 APPS = ("before", "after")
 
+#: Those that are on Celery, each with a worker beside it. They are started when one of them is asked for.
+CELERY_APPS = ("before_celery", "after_celery")
+CELERY = "celery"
+
 
 class Order(StrEnum):
     """What the page may ask for."""
@@ -61,7 +65,7 @@ class Worker:
 
 
 def ask(order: Order, whom: str = "worker") -> None:
-    """Pass an order on to ``up.py``: for the worker, or to kill one of :data:`APPS`.
+    """Pass an order on to ``up.py``: for the worker, to start Celery, or to kill one of the compared apps.
 
     :raises KeyError: nobody looks after it.
     """
@@ -69,6 +73,6 @@ def ask(order: Order, whom: str = "worker") -> None:
 
 
 def ports() -> dict[str, int]:
-    """Where the compared apps listen; empty where nobody looks after them."""
+    """Where the compared apps listen, those on Celery where that is here; empty where nobody looks after them."""
     given: dict[str, int] = json.loads(os.environ.get(PORTS, "{}"))
     return given

@@ -24,7 +24,7 @@ MAX_SIZE = 25 * 1024 * 1024
 MAX_LINE = 1024 * 1024
 IDLE_SECONDS = 300
 KEEP = 200
-LOOK_SECONDS = 0.05  # how soon the port closes or opens once that is asked for
+LOOK_SECONDS = 0.05  # how soon the port closes or opens, and a delay ends, once that is asked for
 
 _PATH = re.compile(r"(?:FROM|TO):\s*<([^<>]*)>\s*(.*)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -166,7 +166,9 @@ class Session:
                 return f"555 5.5.4 I do not know {key}"
             if key == "SIZE" and value.isdecimal() and int(value) > MAX_SIZE:
                 return "552 5.3.4 The message is too large"
-        await asyncio.sleep(self._mailbox.faults().delay)
+        started = time.monotonic()
+        while time.monotonic() - started < self._mailbox.faults().delay:
+            await asyncio.sleep(LOOK_SECONDS)
         self._envelope.sender = match[1]
         return "250 2.1.0 OK"
 

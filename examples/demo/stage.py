@@ -1,4 +1,4 @@
-"""What ``before.py`` and ``after.py`` need to be watched: a clock, a pulse, and what they still hold of a mail."""
+"""What the compared apps need to be watched: a clock, a pulse, and what they still hold of a mail."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class Held:
 
 def mail_server_port() -> int:
     return Spool(FOLDER / "mailserver").port() or 2525
+
+
+def broker(number: int) -> str:
+    """The database of that number of the Redis that ``up.py`` has started."""
+    return f"redis://127.0.0.1:{os.environ.get('DEMO_BROKER_PORT', '6379')}/{number}"
 
 
 def lend(app: Flask, held: Callable[[str], Held]) -> None:

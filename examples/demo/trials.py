@@ -151,6 +151,11 @@ class Trials:
         return bool(self._ports)
 
     @property
+    def ways(self) -> list[Way]:
+        """Those that can be tried here, or could be; where Celery or its Redis is missing, not those."""
+        return [one for one in WAYS if one.app in self._ports or not one.worker]
+
+    @property
     def running(self) -> bool:
         return self._runner is not None and self._runner.is_alive()
 
@@ -160,7 +165,7 @@ class Trials:
         back_in = self._back - time.time() if self.situation == "down" and running else 0
         if self.situation:
             name = SITUATIONS[self.situation][0]
-            found = (self.book.find(one.key, self.situation) for one in WAYS)
+            found = (self.book.find(one.key, self.situation) for one in self.ways)
             fates = Counter(one.fate for one in found if one)
             ended = ", ".join(f"{number} {fate}" for fate, number in fates.items())
             spoken = f"Trying: {name}." if running else f"{name}: {ended}."
@@ -241,10 +246,17 @@ class Trials:
 
     def _warm_up(self, one: Way) -> None:
         """Send a mail that is not counted, so that none pays for what a process does once."""
+        if one.worker:
+            control.ask(control.Order.START, control.CELERY)
         until(lambda: self._pid(one.app) > 0, f"{one.app}.py does not answer.")
         pid = self._pid(one.app)
         if (pid, one.key) not in self._warm:
-            self._request(one.app, f"/{one.key}", {"email": f"warm-up.{one.key}@example.org"})
+            email = f"warm-up.{secrets.token_hex(4)}.{one.key}@example.org"
+            self._request(one.app, f"/{one.key}", {"email": email})
+            if one.worker:
+                until(
+                    lambda: bool(self._arrived(email)), f"The worker of {one.app}.py does not work."
+                )
             self._warm.add((pid, one.key))
 
     def _ask(self, one: Way) -> Trial:
@@ -267,6 +279,8 @@ class Trials:
     def _ask_and_kill(self, one: Way) -> None:
         pid = self._pid(one.app)
         trial = self._ask(one)
+        if one.worker:
+            until(lambda: self._sends(one, trial), f"The worker of {one.app}.py does not send.")
         control.ask(control.Order.KILL, one.app)
         self.book.write(replace(trial, killed=time.time() - trial.started))
         until(lambda: self._pid(one.app) not in {0, pid}, f"{one.app}.py did not come back.")
@@ -286,16 +300,28 @@ class Trials:
     def _look_at(self, trial: Trial) -> Trial:
         """Ask its process first and the mail server then, so that nothing slips through in between."""
         one = way(trial.way)
-        try:
-            answer = self._request(one.app, f"/held/{trial.email}")
-            held = json.loads(answer.text) if answer.status == 200 else None
-        except Gone:
-            held = None
-        arrived = [x.time for x in self._spool.received() if trial.email in x.recipients]
-        seen = judge(trial, held, arrived)
+        held = self._held(one, trial)
+        seen = judge(trial, held, self._arrived(trial.email))
         if seen != trial:
             self.book.write(seen)
         return seen
+
+    def _sends(self, one: Way, trial: Trial) -> bool:
+        """Whether it is on its way, or there."""
+        held = self._held(one, trial)
+        return (held is not None and held["state"] == "sending") or bool(self._arrived(trial.email))
+
+    def _held(self, one: Way, trial: Trial) -> dict[str, object] | None:
+        """What a mail's process has of it; None while there is no such process."""
+        try:
+            answer = self._request(one.app, f"/held/{trial.email}")
+        except Gone:
+            return None
+        return dict(json.loads(answer.text)) if answer.status == 200 else None
+
+    def _arrived(self, email: str) -> list[float]:
+        """When the mail server got the copies of a mail."""
+        return [one.time for one in self._spool.received() if email in one.recipients]
 
     # -- asking a process --------------------------------------------------------------------------------
 
@@ -344,7 +370,8 @@ def judge(trial: Trial, held: dict[str, object] | None, arrived: Sequence[float]
 
 
 def by_app(ways: Sequence[Way]) -> list[list[Way]]:
-    return [[one for one in ways if one.app == app] for app in control.APPS]
+    apps = (*control.APPS, *control.CELERY_APPS)
+    return [[one for one in ways if one.app == app] for app in apps]
 
 
 def until(done: Callable[[], bool], trouble: str, pause: float = 0.02) -> None:

@@ -2,7 +2,7 @@
 
 Ctrl-C or SIGTERM stops them all; on Linux they also end when this process is killed. Nothing is
 started again by itself but what the page can kill: the worker after ten seconds, the compared apps
-at once.
+at once. Redis and the two apps on Celery, each with a worker, start when the page first needs them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NoReturn
 
-from control import APPS, PIPE, PORTS, Condition, Order, Worker
+from control import APPS, CELERY, CELERY_APPS, PIPE, PORTS, Condition, Order, Worker
 from spool import Spool
 
 HERE = Path(__file__).parent
 FLASK = (sys.executable, "-m", "flask", "--app")
 APP = (*FLASK, str(HERE / "app.py"))
 RUN = ("run", "--no-reload", "--no-debugger", "--port")
+CELERY_WORKER = ("worker", "--pool", "solo", "--without-mingle", "--loglevel", "warning")
 START_SECONDS = 30
 STOP_SECONDS = 2
 RESTART_SECONDS = 10
@@ -48,10 +52,11 @@ GREETING = """
   mail server  127.0.0.1:{smtp:<9}  pid {mailserver}; keeps what it receives, nothing leaves this machine
   compared     before.py          pid {before}
                after.py           pid {after}
+  celery       {celery}
   logs         {logs}
 
   Send a mail from the form. Make the mail server slow and send another. Kill the worker, send 20.
-  Then see six ways to send a mail side by side, while the server is slow or down, or their process is killed.
+  Then see {ways} ways to send a mail side by side, while the server is slow or down, or their process is killed.
   Ctrl-C stops everything.
 """
 
@@ -87,14 +92,17 @@ class Child:
 class Demo:
     """The processes."""
 
-    def __init__(self, folder: Path, port: int | None) -> None:
+    def __init__(self, folder: Path, port: int | None, *, celery: bool) -> None:
         self._folder = folder
         self._logs = folder / "logs"
         self._spool = Spool(folder / "mailserver")
         self._port = first_free(range(5000, 5020) if port is None else range(port, port + 1))
-        self._ports = {name: first_free(range(1)) for name in APPS}
+        self._celery = celery and celery_is_here()
+        apps = (*APPS, *CELERY_APPS) if self._celery else APPS
+        self._ports = {name: first_free(range(1)) for name in apps}
+        self._broker_port = first_free(range(1))
         self._children: dict[str, Child] = {}
-        self._start_asked = asyncio.Event()
+        self._start_asked = {"worker": asyncio.Event(), CELERY: asyncio.Event()}
         self._orders, self._pipe = os.pipe()
 
     async def run(self) -> None:
@@ -131,9 +139,22 @@ class Demo:
         command = (*FLASK, str(HERE / f"{name}.py"), *RUN, str(self._ports[name]))
         return await self._spawn(name, *command)
 
+    async def _start_broker(self) -> Child:
+        folder = self._folder / "broker"
+        folder.mkdir(exist_ok=True)
+        place = ("--bind", "127.0.0.1", "--port", str(self._broker_port), "--dir", str(folder))
+        broker = await self._spawn("broker", "redis-server", *place, "--appendonly", "yes")
+        await until(broker, lambda: listens(self._broker_port))
+        return broker
+
+    async def _start_celery_worker(self, app: str) -> Child:
+        celery = (sys.executable, "-m", "celery", "--workdir", str(HERE))
+        return await self._spawn(worker_of(app), *celery, "--app", f"{app}:celery", *CELERY_WORKER)
+
     async def _spawn(self, name: str, *command: str, pass_fds: tuple[int, ...] = ()) -> Child:
         path = self._logs / f"{name.replace(' ', '-')}.log"
         variables = {"DEMO_DIR": str(self._folder), "PYTHONUNBUFFERED": "1"}
+        variables["DEMO_BROKER_PORT"] = str(self._broker_port)
         if pass_fds:
             variables |= {PIPE: str(pass_fds[0]), PORTS: json.dumps(self._ports)}
         with path.open("ab" if name in self._children else "wb") as log:
@@ -171,6 +192,9 @@ class Demo:
 
     def _greet(self) -> None:
         pids = {name.replace(" ", ""): c.process.pid for name, c in self._children.items()}
+        celery = "Redis, two apps and two workers start when the page needs them"
+        if not self._celery:
+            celery = "left out, or its Redis is not here: apt-get install redis-server"
         print(
             GREETING.format(
                 url=f"http://127.0.0.1:{self._port}/",
@@ -179,6 +203,8 @@ class Demo:
                 mailserver=pids["mailserver"],
                 before=pids["before"],
                 after=pids["after"],
+                celery=celery,
+                ways="eight" if self._celery else "six",
                 smtp=self._spool.port(),
                 logs=self._logs,
             ),
@@ -191,7 +217,11 @@ class Demo:
         servers = (self._children["mail server"], self._children["web app"])
         tasks = [asyncio.create_task(end(child)) for child in servers]
         tasks.append(asyncio.create_task(self._keep_worker()))
-        tasks.extend(asyncio.create_task(self._keep_compared(name)) for name in APPS)
+        for name in APPS:
+            kept = self._keep(self._children[name], partial(self._start_compared, name))
+            tasks.append(asyncio.create_task(kept))
+        if self._celery:
+            tasks.append(asyncio.create_task(self._keep_celery()))
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -203,9 +233,11 @@ class Demo:
         for line in os.read(self._orders, 4096).decode().splitlines():
             order, whom = line.split()
             if order == Order.START:
-                self._start_asked.set()
-            elif not self._children[whom].over:
-                self._children[whom].process.kill()
+                self._start_asked[whom].set()
+                continue
+            for name in (whom, worker_of(whom)):
+                if name in self._children and not self._children[name].over:
+                    self._children[name].process.kill()
 
     async def _keep_worker(self) -> NoReturn:
         """Start the worker again: after a while where it was killed, when asked to in any case."""
@@ -213,7 +245,7 @@ class Demo:
             worker = self._children["worker"]
             killed = await worker.process.wait() == -signal.SIGKILL
             now, pid = time.time(), worker.process.pid
-            self._start_asked.clear()
+            self._start_asked["worker"].clear()
             if killed:
                 say(f"The worker ({pid}) was killed. It starts again in {RESTART_SECONDS} s.")
                 Worker(pid, Condition.KILLED, now, now + RESTART_SECONDS).write(self._folder)
@@ -222,19 +254,32 @@ class Demo:
                 Worker(pid, Condition.FAILED, now).write(self._folder)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESTART_SECONDS if killed else None):
-                    await self._start_asked.wait()
+                    await self._start_asked["worker"].wait()
             await self._start_worker()
             say(f"The worker runs again ({self._children['worker'].process.pid}).")
 
-    async def _keep_compared(self, name: str) -> NoReturn:
-        """Start a compared app again as soon as it was killed, as a supervisor does.
+    async def _keep(self, child: Child, start: Callable[[], Awaitable[Child]]) -> NoReturn:
+        """Start what is compared again as soon as it was killed, as a supervisor does.
 
         :raises Failed: it ended by itself.
         """
-        child = self._children[name]
         while await child.process.wait() == -signal.SIGKILL:
-            child = await self._start_compared(name)
+            child = await start()
         raise Failed(child.last_words())
+
+    async def _keep_celery(self) -> None:
+        """Start Redis and what is on it when the page asks for it, and look after that.
+
+        :raises Failed: some of it ended by itself.
+        """
+        await self._start_asked[CELERY].wait()
+        broker = await self._start_broker()
+        kept = []
+        for app in CELERY_APPS:
+            for kind in (self._start_compared, self._start_celery_worker):
+                start = partial(kind, app)
+                kept.append(self._keep(await start(), start))
+        await asyncio.gather(end(broker), *kept)
 
     async def _stop(self) -> None:
         """End the children politely; at once where they take too long, or at a second Ctrl-C."""
@@ -302,6 +347,22 @@ def first_free(ports: range) -> int:
     raise Failed(f"Taken by other programs: port {taken}. Choose one with --port.")
 
 
+def listens(port: int) -> bool:
+    """Whether anybody does on a port."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def worker_of(app: str) -> str:
+    """What the worker of Celery beside an app is called."""
+    return f"{app} worker"
+
+
+def celery_is_here() -> bool:
+    """Whether Celery can be compared, with a Redis of its own."""
+    return bool(shutil.which("redis-server") and find_spec("celery") and find_spec("redis"))
+
+
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
@@ -317,8 +378,8 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
-async def main(folder: Path, port: int | None) -> None:
-    task = asyncio.ensure_future(Demo(folder, port).run())
+async def main(folder: Path, port: int | None, *, celery: bool) -> None:
+    task = asyncio.ensure_future(Demo(folder, port, celery=celery).run())
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
     with suppress(asyncio.CancelledError):
@@ -329,9 +390,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Start the Flask-Outbox demo.")
     parser.add_argument("--port", type=int, help="of the web app; 5000 or the next free one")
     parser.add_argument("--dir", type=Path, default=HERE / "instance", help="where it keeps things")
+    parser.add_argument(
+        "--no-celery", action="store_true", help="compare it not, although it is here"
+    )
     arguments = parser.parse_args()
     try:
-        with lock(arguments.dir.resolve()):
-            asyncio.run(main(arguments.dir.resolve(), arguments.port))
+        with lock(folder := arguments.dir.resolve()):
+            asyncio.run(main(folder, arguments.port, celery=not arguments.no_celery))
     except Failed as failure:
         sys.exit(str(failure))

@@ -215,10 +215,11 @@ def _wire_tasks(app: Flask, settings: Settings, roads: AppRoads, watchers: list[
         make_backlog=_backlog_factory(app, settings, watchers, lambda batch: outbox.submit(batch)),
         make_task_worker=make_task_worker,
     )
+    dispatcher = Dispatcher(process, queue)
     outbox = TaskEngine(
         store,
         process,
-        Dispatcher(process, queue),
+        dispatcher,
         find=reports.get,
         of_batch=reports.of_batch,
         **_announcements(app),
@@ -233,7 +234,7 @@ def _wire_tasks(app: Flask, settings: Settings, roads: AppRoads, watchers: list[
     def make_relay() -> Relay:
         rules, patience = worker_settings(settings)[True], settings.relay_patience
         # Its own, because it is a worker of its own.
-        return Relay(_store(app, settings), queue.publish, rules, patience=patience)
+        return Relay(_store(app, settings), dispatcher.publish, rules, patience=patience)
 
     return replace(
         _wiring(settings, engines, process, roads),

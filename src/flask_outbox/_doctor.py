@@ -14,12 +14,13 @@ from flask import Flask
 from ._message import Message
 from ._roads import Signpost, signposts
 from ._settings import DEFAULT, Settings, unknown_keys
-from ._terminal import clock, desk_of, span
+from ._terminal import clock, closed, desk_of, span
 from ._wiring import called_in
 from .errors import DeliveryError, MailError
 from .ledger.checkup import examine, exists
 from .ledger.clock_statements import SLACK
 from .ledger.file import DrainerLock
+from .ledger.key_checkup import examine_keys
 from .ledger.store import EVERY
 from .rules.findings import Finding, Level, failed, ok, warning
 from .telemetry.cures import cure
@@ -113,11 +114,12 @@ def _sender(settings: Settings) -> Iterator[Finding]:
 
 def _outbox(wiring: Wiring, store: Store) -> Iterator[Finding]:
     usable = exists(store.database)
-    for finding in examine(store.database):
+    for finding in examine(store.database, wiring.settings.max_size):
         usable = usable and not (finding.level is Level.FAILED and finding.subject == "outbox")
         yield finding
     if not usable or wiring.reports is None:
         return
+    yield from examine_keys(store)
     now = time.time()
     try:
         status = wiring.reports.status(now)
@@ -172,6 +174,8 @@ def _messages(status: Status, now: float) -> Iterator[Finding]:
         if lane == EVERY:
             what, cure = "Everything", "flask mail resume --all"
         yield failed("messages", f"{what} is paused: {reason}.", cure)
+    for one in status.closed:
+        yield (warning if one.failures else ok)("messages", closed(one, now))
     for state in _WAITING:
         if count := status.counts.get(state, 0):
             cure = f"See 'flask mail list --state {state}', then 'show' and {_WAITING[state]}."

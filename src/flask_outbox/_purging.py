@@ -39,8 +39,8 @@ def purge_command(
 ) -> None:
     """Delete messages that are over, with their recipients, attempts and attachments.
 
-    Without --state and --older-than, what MAIL_RETENTION, MAIL_RETENTION_BODY and MAIL_RETENTION_KEY say, as a worker
-    does by itself. A few of them at a time, while workers and sends go on.
+    Without --state and --older-than, what the settings MAIL_RETENTION… say, as a worker does by itself. A few of them
+    at a time, while workers and sends go on.
     """
     wiring, store = outbox()
     rule = _rule(wiring.retention, state, age, bodies)
@@ -65,8 +65,9 @@ def _rule(configured: Retention, state: str | None, age: float | None, bodies: b
     if (state is None) != (age is None):
         raise click.UsageError("Give --state and --older-than together, or neither.")
     if state is None or age is None:
-        return Retention({}, configured.bodies, EVER) if bodies else configured
-    return Retention({}, {state: age}, EVER) if bodies else Retention({state: age}, {}, EVER)
+        return Retention({}, configured.bodies, EVER, EVER) if bodies else configured
+    whole, emptied = ({}, {state: age}) if bodies else ({state: age}, {})
+    return Retention(whole, emptied, EVER, EVER)
 
 
 def _carried_out(steps: Iterable[Swept], length: int) -> Swept:

@@ -209,7 +209,8 @@ class Settings:
     worker_rate: float | None = _sending("MAIL_WORKER_RATE", NUMBER, None,
         "Messages a second that a worker starts, at most.", shown="200 for the thread, none for `flask mail worker`")
     worker_max_bytes: int = _sending("MAIL_WORKER_MAX_BYTES", INTEGER, 64_000_000,
-        "Bytes of messages that a worker has in memory at once, at most; a single one may be larger.")
+        "Bytes of messages that a worker has in memory at once, at most; a single one may be larger. See"
+        " [Memory](limits.md#memory).")
     retry_delays: tuple[float, ...] = _sending("MAIL_RETRY_DELAYS", SECONDS, RetryPolicy().delays,
         "Seconds before each further try after a temporary failure, ±20 %; the last one repeats.",
         shown=", ".join(f"{delay:g}" for delay in RetryPolicy().delays))
@@ -275,6 +276,9 @@ class Settings:
         "The same for its text and attachments, which may go earlier than its record.", shown="as long as the message")
     retention_key: float = _outbox("MAIL_RETENTION_KEY", SPAN, Retention().keys,
         "How long a `key` of `mail.send` is remembered.", shown="90d")
+    retention_event: float = _outbox("MAIL_RETENTION_EVENT", SPAN, Retention().events,
+        "How long what was told of no message that is there (a bounce of another application's) is kept, and a"
+        " suppression of an address after its end.", shown="90d")
 
     redirect_to: tuple[str, ...] = _staging("MAIL_REDIRECT_TO", ADDRESSES, (),
         "Everything goes to these addresses instead, with its headers as they were and the recipients it was for in"

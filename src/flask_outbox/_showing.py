@@ -14,6 +14,7 @@ from flask.cli import with_appcontext
 
 from ._terminal import (
     clock,
+    closed,
     duration,
     json_option,
     outbox,
@@ -27,7 +28,7 @@ from .rules.states import State
 from .transports.dsn import is_url
 
 if TYPE_CHECKING:
-    from .ledger.reports import ClosedView, Status
+    from .ledger.reports import Status
     from .ledger.store import Store
 
 
@@ -108,7 +109,8 @@ def _print_status(status: Status, store: Store, configured: Sequence[str], now: 
     if status.paused:
         click.echo("Mend the cause, then run 'flask mail resume', with --all for everything.")
     for one in status.closed:
-        click.echo(f"\n{_closed(one, now)}")
+        cure = " 'flask mail doctor' says what is wrong." if one.failures else ""
+        click.echo(f"\n{closed(one, now)}{cure}")
     workers = [(str(w.id), w.host, str(w.pid), f"{span(now - w.beat)} ago") for w in status.workers]
     click.echo("")
     table(("WORKER", "HOST", "PID", "LAST SEEN"), workers, empty="No worker is running.")
@@ -121,15 +123,6 @@ def _treated(transport: str, status: Status, configured: Sequence[str]) -> str:
     if transport in status.paused or EVERY in status.paused:
         return "kept: paused"
     return "sent" if transport in configured or is_url(transport) else "kept: not configured"
-
-
-def _closed(one: ClosedView, now: float) -> str:
-    when = "now" if one.opens is None else f"in {span(one.opens - now)}"
-    if not one.failures:
-        return f"The limit of {one.lane!r} is spent: its mail goes on {when}."
-    times = "once" if one.failures == 1 else f"{one.failures:,} times in a row"
-    goes = "its mail waits, and one message tries" if one.opens else "its mail is tried"
-    return f"Transport {one.lane!r} failed {times}: {goes} {when}. 'flask mail doctor' says what is wrong."
 
 
 @click.command("list")

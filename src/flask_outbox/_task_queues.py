@@ -143,9 +143,13 @@ def tasks_of(app: Flask | None) -> Tasks:
 def task_queue_of(app: Flask, settings: Settings) -> TaskQueue:
     """The task queue that ``MAIL_ENGINE`` names.
 
-    :raises ConfigurationError: what it needs is not installed, or is no task queue.
+    :raises ConfigurationError: what it needs is not installed, or it is no task queue, or none for whole letters.
     """
     kind = _kind(settings.engine)
+    if settings.outbox_url is None and kind.publish_letter is TaskQueue.publish_letter:
+        raise ConfigurationError(
+            f"MAIL_ENGINE={settings.engine!r} needs the outbox: leave MAIL_OUTBOX_URL=None out."
+        )
     options = TaskOptions.of(dict(settings.task_options))
     app_ref = ref(app)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._desk import AppDesk
     from ._flask_mail import _Mail
     from ._wiring import Wiring
+    from .ledger.reports import ClosedView
     from .ledger.store import Store
 
 P = ParamSpec("P")
@@ -114,3 +115,13 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+def closed(one: ClosedView, now: float) -> str:
+    """That a lane or transport is closed, or fails, and until when."""
+    when = "now" if one.opens is None else f"in {span(one.opens - now)}"
+    if not one.failures:
+        return f"The limit of {one.lane!r} is spent: its mail goes on {when}."
+    times = "once" if one.failures == 1 else f"{one.failures:,} times in a row"
+    goes = "its mail waits, and one message tries" if one.opens else "its mail is tried"
+    return f"Transport {one.lane!r} failed {times}: {goes} {when}."

@@ -43,7 +43,8 @@ def seal_defaults(settings: Settings) -> SealDefaults:
 def retention(settings: Settings) -> Retention:
     """How long is kept what is over."""
     messages = {**Retention().messages, **dict(settings.retention)}
-    return Retention(messages, dict(settings.retention_body), settings.retention_key)
+    bodies, keys = dict(settings.retention_body), settings.retention_key
+    return Retention(messages, bodies, keys, settings.retention_event)
 
 
 @dataclass(frozen=True)

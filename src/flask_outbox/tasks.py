@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from ._task_queues import desk_of, tasks_of
-from .engines.task_queue import PRIORITIES, Host, TaskOptions, TaskQueue, host_of
+from .engines.task_queue import PRIORITIES, Host, TaskOptions, TaskQueue, host_of, using
 
 if TYPE_CHECKING:
     from .engines.letter_tasks import Carried
@@ -28,6 +28,7 @@ __all__ = [
     "host_of",
     "relay",
     "start_relay",
+    "using",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -32,11 +33,13 @@ def create_app() -> Flask:
     return create()
 
 
-def send(first: int, count: int) -> None:
-    """Send that many messages one by one, and name each on stdout once it was accepted."""
+def send(first: int) -> None:
+    """Send one message for each byte of stdin, and name it on stdout once it was accepted."""
     app, pause = create_app(), threading.Event()
     with app.app_context():
-        for number in range(first, first + count):
+        for number in itertools.count(first):
+            if not os.read(0, 1):
+                return
             while not (id := _accepted(number)):
                 pause.wait(0.05)  # its database was restarted
             os.write(1, f"{id}\n".encode())  # in one write: a kill leaves no half of it
@@ -47,9 +50,9 @@ def _accepted(number: int) -> str:
     try:
         return mail.send(message).id
     except OutboxError as error:
-        print(error, file=sys.stderr)
+        print(f"refused: {error}", file=sys.stderr)
         return ""
 
 
 if __name__ == "__main__":
-    send(int(os.environ["FIRST"]), int(os.environ["COUNT"]))
+    send(int(os.environ["FIRST"]))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from servers.process import Process
+
+#: How a worker ends that finds none.
+_NO_DATABASE = "Error: The outbox's database refused"
 
 
 class Worker:
@@ -30,9 +35,20 @@ class Worker:
         :raises RuntimeError: it had ended by itself.
         """
         self._process.signal(signal.SIGKILL)
-        if (code := self._process.wait()) != -signal.SIGKILL:
-            said = self._log.read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"A worker ended by itself with {code}:\n{said}")
+        self._process.wait()
+        self.look_after(-signal.SIGKILL)
+
+    def look_after(self, *allowed: int) -> None:
+        """Start it again where it has ended because there was no database when it began: a service manager does so.
+
+        :param allowed: what else it may have ended with.
+        :raises RuntimeError: it has ended by itself.
+        """
+        if (code := self._process.ended) is None:
+            return
+        last = self._log.read_text(errors="replace").splitlines()[-50:]
+        if code not in allowed and not any(line.startswith(_NO_DATABASE) for line in last[-3:]):
+            raise RuntimeError("\n".join([f"A worker ended by itself with {code}:", *last]))
         self._start()
 
     def freeze(self, seconds: float) -> None:
@@ -45,10 +61,6 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def check_alive(self) -> None:
-        """:raises RuntimeError: it has ended by itself."""
-        self._process.check_alive()
-
     def stop(self) -> None:
         """Let it end as a deployment does."""
         self._process.stop()
@@ -57,35 +69,49 @@ class Worker:
 class Sender:
     """A process of the application that sends one message after the other, and the next one as soon as it was killed.
 
-    :param count: messages in all.
+    :ivar allowed: how many messages it may send in all.
     :ivar accepted: the ids of those whose ``send`` returned.
     """
 
-    def __init__(self, count: int, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self.allowed = 0
         self.accepted: set[str] = set()
-        self._count, self._first = count, 0
         self._log, self._env = folder / "sender.log", env
+        self._numbers = itertools.count(0, 1_000_000)
         self._start()
 
     def _start(self) -> None:
-        left = max(0, self._count - len(self.accepted))
         # What the one before sent last may be stored without having been said: other numbers, other recipients.
-        first, self._first = self._first, self._first + left
+        env = {**os.environ, **self._env, "FIRST": str(next(self._numbers))}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "campaign.application"],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
-                env={**os.environ, **self._env, "FIRST": str(first), "COUNT": str(left)},
+                bufsize=0,
+                env=env,
             )
         self._reading = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reading.start()
+        self._permit(self.allowed - len(self.accepted))
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def allow(self, messages: int) -> None:
+        """It may send so many more."""
+        if messages > 0:
+            self.allowed += messages
+            self._permit(messages)
+
+    def _permit(self, messages: int) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has failed: its end is looked at later
+            self._process.stdin.write(bytes(messages))
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout:
-            self.accepted.update(line.strip() for line in process.stdout)
+            for line in process.stdout:
+                self.accepted.add(line.decode().strip())
 
     def kill(self) -> None:
         """Kill -9."""
@@ -94,16 +120,23 @@ class Sender:
         self._start()
 
     @property
-    def over(self) -> bool:
-        """Whether all is sent, or it failed."""
-        return self._process.poll() is not None
+    def refused(self) -> int:
+        """How often a ``send`` raised, and it tried again."""
+        return self._log.read_text(errors="replace").count("refused: ")
 
     def _end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.wait()
         self._reading.join()
 
+    def stop(self) -> None:
+        """Let it end, wherever it is."""
+        self._process.kill()
+        self._end()
+
     def wait(self) -> None:
-        """Return once all is sent.
+        """Return once it has sent all that it may.
 
         :raises RuntimeError: it failed.
         """

@@ -8,10 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import pytest
+
 from delivery.conftest import Road, letter, put
+from flask_outbox.delivery import asked as asking
 from flask_outbox.delivery.asked import LEFT, UNKNOWN, Asked
 from flask_outbox.delivery.settings import WorkerSettings
 from flask_outbox.delivery.worker import Worker
+from flask_outbox.errors import OutboxError
 from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Letter, Terms
@@ -182,6 +186,27 @@ def test_what_a_killed_process_was_sending_is_carried_at_once(store: Store) -> N
 
     run(store, road, act)
     assert len(road.carried) == 1
+
+
+def test_an_outbox_that_cannot_be_used_is_not_waited_for_long(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, letter(1))
+    monkeypatch.setattr(asking, "PATIENCE", 0.1)
+    claim = store.claim
+
+    def refuse(*args: object, **kwargs: object) -> object:
+        raise OutboxError("refused")
+
+    store.claim = refuse  # type: ignore[method-assign, assignment]
+
+    async def act(asked: Asked, worker: Worker) -> None:
+        with pytest.raises(OutboxError, match="refused"):
+            await ask(asked, 1)
+        store.claim = claim  # type: ignore[method-assign]
+        assert await ask(asked, 1) == {letter(1).id: "sent"}
+
+    run(store, Road(), act)
 
 
 def test_a_task_is_told_when_the_worker_ends(store: Store) -> None:

@@ -33,6 +33,7 @@ class Claimed(NamedTuple):
     delivery_id: int = 7
     priority: int = 1
     expires: float | None = None
+    lease_until: float = 1_700_000_000.0
     guarantee: str = "at_least_once"
 
 

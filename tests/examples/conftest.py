@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def up(folder: Path) -> Iterator[Demo]:
     with said.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, str(UP), "--dir", str(folder / "demo"), "--port", "0"],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,

@@ -182,6 +182,16 @@ def test_slow_takes_the_message_after_the_delay(server: Running, client: smtplib
     assert len(server.received()) == 1
 
 
+def test_slow_is_over_when_something_else_is_asked_for(server: Running) -> None:
+    server.faults(mode="slow", delay=60)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        replies = sock.makefile("rb")
+        sock.sendall(f"NOOP\r\nMAIL FROM:<{ME}>\r\n".encode())
+        assert [replies.readline()[:3] for _ in range(2)] == [b"220", b"250"]
+        server.faults(mode="ok")
+        assert replies.readline() == b"250 2.1.0 OK\r\n"
+
+
 def test_down_hangs_up_and_refuses_until_it_is_over(server: Running, client: smtplib.SMTP) -> None:
     server.faults(mode="down")
     wait_until(lambda: not server.listens(), "end of listening")

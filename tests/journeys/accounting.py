@@ -2,6 +2,9 @@
 
 A message counts from the moment its final dot was read, whether or not the reply reaches anyone: that is what a
 recipient would have got.
+
+It can be told to drop a connection at any step: a command's verb, ``GREETING``, ``MIDDLE`` (of a content) or
+``CONTENT`` (the reply to one).
 """
 
 from __future__ import annotations
@@ -12,10 +15,30 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
+_EHLO = b"250-accounting.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+
+#: Any other command is only taken.
+_REPLIES = {"EHLO": _EHLO, "QUIT": b"221 bye\r\n"}
+
 _MESSAGE_ID = re.compile(rb"^Message-ID: (<[^>]+>)", re.MULTILINE | re.IGNORECASE)
+
+
+class When(Enum):
+    """Where in its reply a server drops the connection."""
+
+    BEFORE = auto()
+    MIDWAY = auto()
+    BEHIND = auto()
+    #: Instead of it comes a farewell, RFC 5321's 421.
+    FAREWELL = auto()
+
+
+class _Dropped(Exception):
+    """The server drops the connection."""
 
 
 class AccountingServer:
@@ -23,10 +46,16 @@ class AccountingServer:
 
     :param on_content: called in the server's thread after a final dot was read and before the reply is written,
         with the number of messages so far.
+    :param on_step: asked there at each step of each connection whether to drop it, and when.
     """
 
-    def __init__(self, on_content: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(
+        self,
+        on_content: Callable[[int], None] = lambda count: None,
+        on_step: Callable[[str], When | None] = lambda step: None,
+    ) -> None:
         self.on_content = on_content
+        self.on_step = on_step
         #: Message-ID -> the digest of each copy.
         self.copies: defaultdict[str, list[str]] = defaultdict(list)
         #: Message-ID -> for each copy the era in which its connection was opened.
@@ -90,28 +119,48 @@ class AccountingServer:
         self._conversations.add(conversation)
         era = self.era
         try:
-            writer.write(b"220 accounting.example ESMTP\r\n")
-            while line := await reader.readline():
-                verb = line[:4].upper()
-                if verb == b"DATA":
-                    writer.write(b"354 go on\r\n")
-                    self._account(await reader.readuntil(b"\r\n.\r\n"), era)
-                    writer.write(b"250 2.0.0 Ok\r\n")
-                elif verb == b"EHLO":
-                    writer.write(b"250-accounting.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
-                elif verb == b"QUIT":
-                    writer.write(b"221 bye\r\n")
-                    break
-                else:
-                    writer.write(b"250 Ok\r\n")
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            return  # the client was killed, or the test is over
+            await self._talk(reader, writer, era)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, _Dropped):
+            return  # the client was killed, the test is over, or it was to be
         finally:
             self._conversations.discard(conversation)
             writer.transport.abort()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, era: int
+    ) -> None:
+        await self._say(writer, "GREETING", b"220 accounting.example ESMTP\r\n")
+        while line := await reader.readline():
+            verb = line[:4].decode("ascii", "replace").upper()
+            if verb == "DATA":
+                await self._say(writer, verb, b"354 go on\r\n")
+                if self.on_step("MIDDLE"):
+                    await reader.readexactly(1)
+                    raise _Dropped
+                self._account(await reader.readuntil(b"\r\n.\r\n"), era)
+                await self._say(writer, "CONTENT", b"250 2.0.0 Ok\r\n")
+            else:
+                await self._say(writer, verb, _REPLIES.get(verb, b"250 Ok\r\n"))
+                if verb == "QUIT":
+                    break
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def _say(self, writer: asyncio.StreamWriter, step: str, reply: bytes) -> None:
+        when = self.on_step(step)
+        if when is None:
+            writer.write(reply)
+            return
+        said = {
+            When.BEFORE: b"",
+            When.MIDWAY: reply[: len(reply) // 2],
+            When.BEHIND: reply,
+            When.FAREWELL: b"421 4.3.2 Shutting down\r\n",
+        }
+        writer.write(said[when])
+        await writer.drain()
+        raise _Dropped
 
     def _account(self, content: bytes, era: int) -> None:
         found = _MESSAGE_ID.search(content)

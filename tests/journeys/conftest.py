@@ -34,9 +34,6 @@ class Deployment:
             "FLASK_MAIL_WORKER": "external",
             "PYTHONPATH": str(Path(__file__).parent.parent),
             "PYTHONWARNINGS": "default",
-            # Each of the many processes would compile everything again, where nothing may be written beside the code.
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode"),
         }
 
     def worker(self, *options: str, name: str = "worker", **env: str) -> Process:

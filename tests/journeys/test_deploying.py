@@ -112,9 +112,17 @@ def unit(shop: Shop) -> Mapping[str, str]:
 
 
 @pytest.mark.server("systemd")
-def test_systemd_accepts_the_unit(shop: Shop) -> None:
-    path = shop.folder / "shop-mail.service"
-    path.write_text(block("deploying.md", "[Unit]").replace("/srv/shop", str(shop.folder)))
+@pytest.mark.parametrize(
+    ("page", "start"),
+    [
+        ("deploying.md", "[Unit]\nDescription=Mail"),
+        ("deploying.md", "[Unit]\nDescription=Relay"),
+        ("celery.md", "[Unit]"),
+    ],
+)
+def test_systemd_accepts_the_unit(shop: Shop, page: str, start: str) -> None:
+    path = shop.folder / "shop.service"
+    path.write_text(block(page, start).replace("/srv/shop", str(shop.folder)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True
     )
@@ -167,7 +175,7 @@ def test_the_procfile_runs_web_and_worker_and_ends_them_cleanly(
         ports=[port],
         env={"PORT": str(port), "PYTHONUNBUFFERED": "1"},
     )
-    wait_until(lambda: "is the drainer" in honcho.log.read_text(), "the worker")
+    wait_until(lambda: "drains the outbox now" in honcho.log.read_text(), "the worker")
     urllib.request.urlopen(f"http://127.0.0.1:{port}/", data=b"", timeout=DEADLINE).close()
     server.wait_for(1)
     honcho.signal(signal.SIGTERM)

@@ -117,7 +117,7 @@ def test_the_external_worker_takes_precedence_over_the_worker_thread(
         post(f"{url}/send/1")
         server.wait_for(1)
         with deployment.worker() as worker:
-            wait_until(lambda: "is the drainer" in worker.log.read_text(), "the worker's turn")
+            wait_until(lambda: "drains the outbox now" in worker.log.read_text(), "the worker's turn")
             post(f"{url}/send/1?first=1")
             server.wait_for(2)
             worker.check_alive()
@@ -133,7 +133,7 @@ def test_worker_once_drains_and_exits(server: AccountingServer, deployment: Depl
 def test_a_signal_ends_an_idle_worker_cleanly(deployment: Deployment) -> None:
     deployment.fill(0)
     worker = deployment.worker()
-    wait_until(lambda: "is the drainer" in worker.log.read_text(), "the worker's start")
+    wait_until(lambda: "drains the outbox now" in worker.log.read_text(), "the worker's start")
     worker.signal(signal.SIGINT)
     assert worker.wait() == 0
     assert "Traceback" not in worker.log.read_text()

@@ -80,13 +80,13 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_killed(
     server: AccountingServer, deployment: Deployment
 ) -> None:
     first = deployment.worker()
-    said(first, "is the drainer")
+    said(first, "drains the outbox now")
     with deployment.worker(name="second") as second:
         said(second, "this one stands by")
         first.kill()
         deployment.put(0, 1, 2)
         server.wait_for(3)
-        said(second, "is the drainer")
+        said(second, "drains the outbox now")
     assert server.duplicates == 0
 
 
@@ -111,7 +111,7 @@ def test_a_reload_amid_the_mail_repeats_nothing_and_keeps_the_process(
     with deployment.worker() as worker:
         server.wait_for(100)
         worker.signal(signal.SIGHUP)
-        said(worker, "is the drainer", 2)
+        said(worker, "drains the outbox now", 2)
         server.wait_for(400)
     assert server.duplicates == 0
 
@@ -121,10 +121,10 @@ def test_a_reload_reads_the_settings_again(
 ) -> None:
     settings = configurable(deployment)
     with AccountingServer() as other, deployment.worker() as worker:
-        said(worker, "is the drainer")
+        said(worker, "drains the outbox now")
         settings.write_text(json.dumps({"MAIL_URL": f"smtp://127.0.0.1:{other.port}"}))
         worker.signal(signal.SIGHUP)
-        said(worker, "is the drainer", 2)
+        said(worker, "drains the outbox now", 2)
         deployment.put(0, 1)
         other.wait_for(2)
     assert server.count == 0
@@ -157,7 +157,7 @@ def test_a_worker_whose_terminal_is_closed_ends(deployment: Deployment) -> None:
         )
     try:
         os.close(theirs)
-        wait_until(lambda: "is the drainer" in log.read_text(), "the worker's start")
+        wait_until(lambda: "drains the outbox now" in log.read_text(), "the worker's start")
         os.close(ours)
         worker.send_signal(signal.SIGHUP)
         assert worker.wait(30) == 0
@@ -176,14 +176,14 @@ def test_two_processes_on_one_file_are_warned_of_and_one_takes_over_from_the_oth
     deployment.put(0)
     with deployment.worker("--processes=2", f"--health-file={path}") as parent:
         said(parent, "Of 2 processes 1 stand by")
-        said(parent, "is the drainer")
+        said(parent, "drains the outbox now")
         said(parent, "this one stands by")
         wait_until(lambda: health(path)["state"] == "draining", "a healthy supervisor", PATIENCE)
         processes = health(path)["processes"]
         assert sorted(one["state"] for one in processes) == ["draining", "standing by"]
         (drainer,) = (one["pid"] for one in processes if one["state"] == "draining")
         os.kill(drainer, signal.SIGKILL)
-        said(parent, "is the drainer", 2)
+        said(parent, "drains the outbox now", 2)
         deployment.put(1, 2)
         server.wait_for(3)
     assert "The mail worker has ended." in parent.log.read_text()
@@ -194,7 +194,7 @@ def test_a_reload_that_cannot_start_leaves_the_former_worker_at_work(
 ) -> None:
     settings = configurable(deployment)
     with deployment.worker("--processes=1") as parent:
-        said(parent, "is the drainer")
+        said(parent, "drains the outbox now")
         settings.write_text(json.dumps({"MAIL_PORT": "nonsense"}))
         parent.signal(signal.SIGHUP)
         said(parent, "the former ones go on")
@@ -295,7 +295,7 @@ def test_two_processes_share_the_work_of_a_server_database(
     deployment.env["FLASK_MAIL_OUTBOX_URL"] = url
     assert deployment.cli("init-db").returncode == 0
     with deployment.worker("--processes", "2") as parent:
-        wait_until(lambda: parent.log.read_text().count("is the drainer") == 2, "two workers")
+        wait_until(lambda: parent.log.read_text().count("drains the outbox now") == 2, "two workers")
         deployment.fill(200)
         server.wait_for(200)
     store = Store(url)

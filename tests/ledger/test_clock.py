@@ -40,7 +40,7 @@ def test_a_file_is_kept_by_this_machines_clock(
     assert store.now() == 5e9
 
 
-@pytest.mark.only("postgresql+psycopg", "postgresql+psycopg2")
+@pytest.mark.only("postgresql+psycopg", "postgresql+psycopg2", "mysql+pymysql")
 def test_a_server_is_asked_for_its_time_before_the_first_moment_is_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,3 +33,10 @@ def test_a_boot_and_its_namespace_are_known_and_fit_their_column() -> None:
     boot_id = this_host().boot_id
     assert "pid:[" in boot_id
     assert len(boot_id) <= 64
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+def test_one_that_has_ended_is_dead_though_nobody_has_asked_how() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert not alive(ended.pid)

@@ -18,6 +18,9 @@ POSTGRES, MARIADB = "postgresql+psycopg", "mysql+pymysql"
 #: Of each: waiting in a paused lane, sent, and waiting in the lane that is claimed from.
 MANY = 20_000
 
+#: Of an ordinary outbox.
+SOME = 4_000
+
 _SERIES = {
     "postgresql": f"generate_series(1, {MANY}) AS n(seq)",
     "mysql": f"seq_1_to_{MANY} AS n",
@@ -67,6 +70,64 @@ def explained(store: Store, name: str, asked: dict[str, object]) -> Sequence[Any
         statement = getattr(statements_for(connection.dialect), name)
         found = connection.exec_driver_sql(f"EXPLAIN {statement.text}", statement._bound(asked))
         return found.mappings().all()
+
+
+@pytest.fixture
+def ordinary(store: Store) -> Store:
+    """As many letters as many an application keeps, half of them sent, and what those have left in the indexes."""
+    numbers = f"generate_series(1, {SOME}) AS n(seq)"
+    with store.database.transaction() as connection:
+        for table, columns, values in (
+            (
+                "mail_letter",
+                "message_id, sender, subject, size, created, content",
+                "'', '', '', 1, 1, 'x'",
+            ),
+            ("mail_recipient", "position, part, address, state, updated", "0, 0, seq, 'open', 1"),
+            (
+                "mail_delivery",
+                "part, env, state, transport, lane, priority, due, guarantee, size, created",
+                "0, '', 'queued', 'default', 'default', 1, seq, 'at_least_once', 1, 1",
+            ),
+        ):
+            its = "id" if table == "mail_letter" else "letter_id"
+            connection.exec_driver_sql(
+                f"INSERT INTO {table} ({its}, {columns}) SELECT lpad(concat(seq, ''), 32, '0'), {values} FROM {numbers}"
+            )
+    with store.database.transaction() as connection:
+        connection.exec_driver_sql("ANALYZE mail_letter, mail_recipient, mail_delivery")
+    with store.database.transaction() as connection:
+        for state in ("sending", "sent"):
+            connection.exec_driver_sql(
+                f"UPDATE mail_delivery SET state = '{state}' WHERE due <= {SOME / 2}"
+            )
+    return store
+
+
+@pytest.mark.only(POSTGRES)
+def test_postgresql_seeks_in_an_ordinary_outbox_too(ordinary: Store) -> None:
+    """It takes a document for a hundred rows, and would rather read all of a small table than seek so often."""
+    letters = document([{"id": f"{5:032}"}])
+    answers = {"now": 1, "rows": document([{"letter_id": f"{5:032}", "position": 0}])}
+    more = {
+        "agenda": {"env": "", "now": 1},
+        "recipients_of": {"rows": letters},
+        "contents_of": {"rows": letters},
+        "answer": answers,
+    }
+    for name, asked in (ASKED | more).items():
+        plan = "\n".join(str(row["QUERY PLAN"]) for row in explained(ordinary, name, asked))
+        for table in ("letter", "recipient", "delivery"):
+            assert f"Seq Scan on mail_{table} " not in plan, name
+
+
+@pytest.mark.only(POSTGRES)
+@pytest.mark.parametrize("name", ["held", "extend", "finish"])
+def test_postgresql_finds_what_is_held_by_its_id(ordinary: Store, name: str) -> None:
+    """The index of what is being sent is small, but it holds all that was sent since the last vacuum."""
+    plan = "\n".join(str(row["QUERY PLAN"]) for row in explained(ordinary, name, ASKED[name]))
+    assert "Index Scan using pk_mail_delivery on mail_delivery" in plan
+    assert "ix_mail_delivery_leased" not in plan
 
 
 @pytest.mark.only(POSTGRES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -11,12 +12,24 @@ import pytest
 from flask_outbox.ledger import retention, tables
 from flask_outbox.ledger.reports import Reports
 from flask_outbox.ledger.retention import Swept
+from flask_outbox.ledger.rows import millis
 from flask_outbox.ledger.store import Store
 from flask_outbox.mail.letter import Terms
 from flask_outbox.rules.outcomes import Outcome
 from flask_outbox.rules.retention import DAY, EVER, Retention
 from flask_outbox.rules.states import State
-from ledger.conftest import ACCEPTED, NOW, REFUSED, beside, claim, letter, put, result, stored
+from ledger.conftest import (
+    ACCEPTED,
+    LEASE,
+    NOW,
+    REFUSED,
+    beside,
+    claim,
+    letter,
+    put,
+    result,
+    stored,
+)
 
 #: What this page's letters of second 0 are to a sweep: long over.
 LATER = NOW + 2 * DAY
@@ -263,6 +276,111 @@ def test_attachments_of_a_discarded_batch_go(store: Store) -> None:
     store.batches.carry_out("b" * 32, "discarded", NOW)
     assert rows(store) == {"mail_blob": 1}
     assert sweep(store) == Swept(attachments=1)
+
+
+# -- what belongs to no message ----------------------------------------------------------------------------------
+
+EVENTS = Retention({}, {}, EVER, 3 * DAY)
+
+
+def tell(store: Store, *events: tuple[int, str | None, float]) -> None:
+    """Write down that something was told of messages.
+
+    :param events: a number, the id of the message, and when.
+    """
+    rows = [
+        {
+            "letter_id": letter_id,
+            "happened": millis(recorded),
+            "recorded": millis(recorded),
+            "source": "mailer",
+            "source_key": str(number),
+        }
+        for number, letter_id, recorded in events
+    ]
+    with store.database.transaction() as connection:
+        connection.execute(tables.event.insert(), rows)
+
+
+def told(store: Store) -> list[int]:
+    """What is still known."""
+    with store.database.snapshot() as connection:
+        known = connection.exec_driver_sql("SELECT source_key FROM mail_event").scalars()
+        return sorted(map(int, known))
+
+
+def test_what_was_told_of_no_message_goes_after_its_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    put(store, 1)
+    for number in range(3):
+        tell(store, (number, None, NOW), (10 + number, letter(1).id, NOW))
+        tell(store, (20 + number, "f" * 32, NOW))
+    tell(store, *((30 + number, None, NOW + 2 * DAY) for number in range(3)))
+    assert sweep(store, EVENTS, NOW + 4 * DAY) == Swept(events=6)
+    assert told(store) == [10, 11, 12, 30, 31, 32]
+    assert sweep(store, replace(EVENTS, events=EVER), NOW + 99 * DAY) == Swept()
+
+
+def test_a_suppression_goes_some_time_after_its_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    ends = {f"a{number}@example.org": NOW for number in range(5)}
+    ends |= {"later@example.org": NOW + 2 * DAY, "never@example.org": None}
+    with store.database.transaction() as connection:
+        for env in ("", "staging"):
+            for address, end in ends.items():
+                expires = None if end is None else millis(end)
+                row = {"env": env, "address": address, "created": 0, "expires": expires}
+                connection.execute(tables.suppression.insert().values(row))
+    assert sweep(store, EVENTS, NOW + 4 * DAY) == Swept(suppressions=5)
+    with store.database.snapshot() as connection:
+        left = connection.exec_driver_sql("SELECT env, address FROM mail_suppression").all()
+    assert len([row for row in left if row.env]) == 7
+    assert {row.address for row in left if not row.env} == {
+        "later@example.org",
+        "never@example.org",
+    }
+
+
+# -- several at once ---------------------------------------------------------------------------------------------
+
+
+def test_two_sweeps_at_once_take_everything_once_and_nothing_that_is_in_use(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their letters share attachments, and so does one that is sent meanwhile."""
+    monkeypatch.setattr(retention, "PAGE", 10)
+    files = [bytes([number]) * 1_000 for number in range(6)]
+    shared = [[files[number % 6], files[number * 5 % 6]] for number in range(100)]
+    store.add([(letter(n, attached=these), Terms()) for n, these in enumerate(shared)], NOW)
+    tell(store, *((number, None, NOW) for number in range(100)))
+    end(store)
+    both, found = threading.Barrier(3), list[Swept]()
+
+    def run(one: Store) -> None:
+        both.wait()
+        found.append(sweep(one, replace(SENT, events=DAY), LATER))
+
+    stores = [beside(store), beside(store)]
+    sweeping = [threading.Thread(target=run, args=(one,)) for one in stores]
+    for thread in sweeping:
+        thread.start()
+    both.wait()
+    for number in range(200, 212):
+        attach(store, number, files[0], LATER)
+    for thread in sweeping:
+        thread.join()
+    for one in stores:
+        one.dispose()
+    assert [sum(one.messages for one in found), sum(one.events for one in found)] == [100, 100]
+    assert rows(store)["mail_letter"] == 12
+    claims = store.claim("default", 1, 20, now=LATER, lease=LEASE)
+    assert [one.letter.attachments[0].data for one in claims] == [files[0]] * 12
+    sweep(store, SENT, LATER + 2 * DAY)
+    assert rows(store)["mail_blob"] == 1
 
 
 # -- keys, the file, and what comes again ------------------------------------------------------------------------

@@ -104,6 +104,18 @@ def test_what_was_cut_off_in_mariadb_is_completed(fresh: str, outbox: Store) -> 
     put(outbox, 1)
 
 
+@pytest.mark.parametrize("fresh", ["postgres"], indirect=True)
+def test_postgresql_vacuums_what_was_sent_however_much_is_kept(outbox: Store) -> None:
+    outbox.create_schema()
+    with outbox.database.snapshot() as connection:
+        asked = "SELECT reloptions FROM pg_class WHERE relname = 'mail_delivery'"
+        assert connection.exec_driver_sql(asked).scalar_one() == [
+            "autovacuum_vacuum_threshold=1000",
+            "autovacuum_vacuum_scale_factor=0.01",
+            "vacuum_index_cleanup=on",
+        ]
+
+
 # -- brought to this version -----------------------------------------------------------------------------------
 
 

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_outbox.errors import ConfigurationError
+from flask_outbox.mail.content import Content
 from flask_outbox.mail.dkim import Signer, sign, signing_composer
 from flask_outbox.mail.message import Message
-from flask_outbox.mail.mime import compose
+from flask_outbox.mail.mime import compose, composed
 
 from .letters import NOW, letter, lines, texts
 from .signing import Key, ed25519_key, lend_ed25519, pem, rsa_key
@@ -170,6 +171,23 @@ def test_the_signature_stands_before_the_message_as_it_was(key: Key) -> None:
     assert signing_composer(key.signer)(sealed) == field + content
     assert field.endswith(b"\r\n")
     assert max(map(len, field.split(b"\r\n"))) <= 76
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n" * 200_000, b" \t\r\n" * 200_000, b"\r\nend\r\n"])
+def test_a_large_letter_is_signed_as_if_it_were_whole(key: Key, end: bytes) -> None:
+    raw = b"Subject: x\r\n\r\n" + b"two  spaces \t\r\n\r\n" * 40_000 + end
+    sealed = dataclasses.replace(letter(), raw=raw)
+    made = composed(sealed)
+    assert isinstance(made, Content)
+    assert sign(made, key.signer, NOW) == sign(compose(sealed), key.signer, NOW)
+    content = bytes(signing_composer(key.signer)(sealed))
+    assert content == sign(made, key.signer, sealed.date) + compose(sealed)
+    assert key.verifies(content)
+
+
+def test_an_empty_body_and_one_of_empty_lines_have_the_hash_of_nothing(key: Key) -> None:
+    fields = {sign(b"From: a\r\n\r\n" + body, key.signer, 1) for body in (b"", b"\r\n" * 3)}
+    assert len(fields) == 1
 
 
 def test_the_tags_say_who_signed_what_and_when(signed: bytes) -> None:

@@ -41,6 +41,13 @@ def test_nothing_is_told_twice_within_the_patience() -> None:
     assert told(head, memory, NOW + PATIENCE) == [1, 2]
 
 
+def test_what_was_told_and_tried_since_is_told_again_when_it_is_due() -> None:
+    memory = LaneMemory()
+    assert told([tried(1, NOW)], memory) == [1]
+    assert told([tried(1, NOW + 2)], memory, NOW + 3) == [1]
+    assert told([tried(1, NOW + 2)], memory, NOW + 4) == []
+
+
 def test_what_found_its_lane_closed_is_told_when_that_opens() -> None:
     memory = LaneMemory()
     head = [tried(1, NOW), sent(2, NOW)]

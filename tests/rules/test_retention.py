@@ -46,6 +46,7 @@ def test_what_is_kept_for_ever_is_never_over() -> None:
         (lambda: Retention(bodies={"held": DAY}), "MAIL_RETENTION_BODY'"),
         (lambda: Retention({"sent": -1}), "MAIL_RETENTION'"),
         (lambda: Retention(keys=-1), "MAIL_RETENTION_KEY'"),
+        (lambda: Retention(events=-1), "MAIL_RETENTION_EVENT'"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(rule: type[Retention], key: str) -> None:

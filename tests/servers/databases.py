@@ -20,6 +20,31 @@ _SQLITE = {"traced", "effort"}
 #: The databases that the outbox can live in, each with the driver it is used by.
 DATABASES = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 
+#: What ``--few-databases`` leaves to a run without it: what a server says is the same on every Python.
+_LEFT_OUT = {"postgresql+psycopg2", "mysql+pymysql", "mariadb"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--few-databases",
+        action="store_true",
+        help="of what is tried on each database, run it on SQLite and on PostgreSQL by one driver",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--few-databases"):
+        config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+        items[:] = [item for item in items if not left_out(item)]
+
+
+def left_out(item: pytest.Item) -> bool:
+    """Whether ``--few-databases`` does without a test."""
+    given: dict[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    wanted = {value for value in given.values() if isinstance(value, str)}
+    fixtures = {*getattr(item, "fixturenames", ())} - given.keys()
+    return bool(_LEFT_OUT & (wanted | fixtures))
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test of a store is one of every database, but for those of SQLite's own."""

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
 from playwright.sync_api import Browser
 
-from . import plugin
+from . import databases, plugin
 
 TESTS = Path(__file__).parents[1]
 
@@ -77,6 +78,16 @@ def test_a_server_that_needs_root_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert plugin.SERVERS["postfix"].obstacle() == "starts as root only: sudo ./dev test"
 
 
+@pytest.mark.parametrize("wanted", ["sqlite", "postgresql+psycopg", "postgres"])
+def test_few_databases_are_enough_for_most(wanted: str, request: pytest.FixtureRequest) -> None:
+    assert not databases.left_out(request.node)
+
+
+@pytest.mark.parametrize("wanted", ["postgresql+psycopg2", "mysql+pymysql", "mariadb"])
+def test_few_databases_leave_out_the_others(wanted: str, request: pytest.FixtureRequest) -> None:
+    assert databases.left_out(request.node)
+
+
 def test_a_helper_that_asserts_says_what_it_saw() -> None:
     helpers = [
         ".".join(path.relative_to(TESTS).with_suffix("").parts)
@@ -90,6 +101,11 @@ def test_a_helper_that_asserts_says_what_it_saw() -> None:
     ]
     assert "ways.web" in helpers
     assert silent == []
+
+
+def test_the_tests_processes_load_no_commands_of_other_libraries() -> None:
+    """Those of Flask-AppBuilder alone take as long as all the rest: tests/*.dist-info hide them."""
+    assert [point.name for point in entry_points(group="flask.commands")] == ["mail"]
 
 
 def test_chromium_shows_a_page(chromium: Browser) -> None:

@@ -7,6 +7,8 @@ import mailbox
 from email import message_from_bytes, policy
 from pathlib import Path
 
+from flask_outbox.mail.letter import Part
+from flask_outbox.mail.mime import compose
 from flask_outbox.rules.outcomes import Kind, Report, Scope
 from flask_outbox.transports.file import FileTransport
 
@@ -32,6 +34,14 @@ def test_the_envelope_stands_before_the_message(tmp_path: Path) -> None:
     message = message_from_bytes(file.read_bytes(), policy=policy.default)
     assert message["Return-Path"] == "<me@example.org>"
     assert message.get_all("Delivered-To") == list(TWO)
+
+
+def test_a_large_letter_is_written_as_it_was_composed(tmp_path: Path) -> None:
+    attached = Part("a.bin", "application/octet-stream", b"0123456789abcdef" * 20_000)
+    large = letter(raw=None, attachments=(attached,))
+    asyncio.run(FileTransport(tmp_path).deliver(large, YOU, Cleared()))
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes().endswith(b"\r\n" + compose(large))
 
 
 def test_a_second_try_is_a_second_file(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from flask_outbox.errors import AddressError
 from flask_outbox.mail.dkim import signing_composer
+from flask_outbox.mail.letter import Part
+from flask_outbox.mail.mime import composed
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
 from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
 from mail.signing import ed25519_key
@@ -360,3 +362,37 @@ def test_the_composer_handed_in_makes_the_same_bytes_at_each_try() -> None:
         asyncio.run(main(server.port))
     first, second = (message.content for message in server.messages)
     assert first == second == compose_signed(letter())
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_large_letter_arrives_as_it_was_composed(signed: bool) -> None:
+    """Its lines that begin with a dot among it, and its size is announced."""
+    attached = Part("a.bin", "application/octet-stream", b"0123456789abcdef" * 20_000)
+    large = letter(raw=None, text=".\n..words\n" * 50_000, attachments=(attached,))
+    compose = signing_composer(ed25519_key().signer) if signed else composed
+
+    async def main(port: int) -> None:
+        settings = SmtpSettings("127.0.0.1", port, tls="never")
+        road = SmtpTransport(settings, compose=compose)
+        assert (await send(road, large)).all_accepted
+        await road.aclose()
+
+    with ScriptedServer([*CAPABILITIES, "SIZE 10000000"]) as server:
+        asyncio.run(main(server.port))
+    content = bytes(compose(large))
+    assert server.messages[0].content == content
+    assert f"MAIL FROM:<me@example.org> SIZE={len(content)}" in server.sessions[0].commands
+
+
+def test_what_a_composer_gives_whole_is_mended_however_large_it_is() -> None:
+    content = b"Subject: x\r\n\r\n" + b".words\n" * 20_000
+
+    async def main(port: int) -> None:
+        settings = SmtpSettings("127.0.0.1", port, tls="never")
+        road = SmtpTransport(settings, compose=lambda _: content)
+        assert (await send(road, letter())).all_accepted
+        await road.aclose()
+
+    with ScriptedServer() as server:
+        asyncio.run(main(server.port))
+    assert server.messages[0].content == content.replace(b"words\n", b"words\r\n")

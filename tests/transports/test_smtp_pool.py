@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from weakref import ref
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_letters_one_after_the_other_share_a_connection() -> None:
         reports = one_after_the_other(server, 5, pool_size=4)
     assert all(report.all_accepted for report in reports)
     assert len(server.sessions) == 1
+
+
+def test_a_connection_that_waits_for_the_next_letter_keeps_none() -> None:
+    """Of a large one a connection would keep megabytes, and there are several."""
+
+    async def main(port: int) -> None:
+        async with road_to(port) as road:
+            sent = letter()
+            kept = ref(sent)
+            await send(road, sent)
+            del sent
+            await asyncio.sleep(0)
+            assert kept() is None
+
+    with ScriptedServer() as server:
+        asyncio.run(main(server.port))
+    assert len(server.messages) == 1
 
 
 def test_letters_at_the_same_time_get_connections_up_to_the_pools_size() -> None:

@@ -13,6 +13,8 @@ import trustme
 
 from flask_outbox.rules.outcomes import Kind, Phase, Report, Scope
 from flask_outbox.transports.smtp import SmtpSettings, SmtpTransport
+from flask_outbox.transports.smtp_protocol import SmtpProtocol
+from flask_outbox.transports.smtp_wire import HandshakeFailed, Wire
 from servers.scripted import CAPABILITIES, DROP, HANG, Gate, Item, ScriptedServer
 
 from .examiners import external
@@ -245,6 +247,20 @@ def test_a_handshake_that_fails_is_a_failure_of_the_road() -> None:
         (report,) = deliver(server.port, letter(), tls="implicit")
     assert facts(report) == (Kind.DEFERRED, Scope.TRANSPORT, Phase.BEFORE)
     assert "TLS failed" in only(report).text
+
+
+@on_each_loop
+def test_what_is_said_in_the_clear_before_the_handshake_is_its_failure() -> None:
+    async def main(port: int) -> None:
+        settings = SmtpSettings("127.0.0.1", port)
+        wire = Wire(SmtpProtocol(), on_verdict=lambda reply: None)
+        await wire.connect(settings, 5)
+        await wire.expect(1, 5)
+        with pytest.raises(HandshakeFailed, match="TLS failed: WRONG_VERSION_NUMBER"):
+            await wire.start_tls(ssl.create_default_context(), settings.host, 600)
+
+    with ScriptedServer() as server:
+        run(main(server.port))
 
 
 @on_each_loop

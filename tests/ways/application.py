@@ -7,11 +7,12 @@ import traceback
 from pathlib import Path
 
 import click
-from flask import Flask, request
+from flask import Flask, Response, jsonify, request
 
 from flask_outbox import Message
 from journeys import application
 from journeys.application import mail
+from servers.process import wait_until
 
 
 def create_app() -> Flask:
@@ -32,6 +33,13 @@ def create_app() -> Flask:
     @app.get("/pid")
     def pid() -> str:
         return str(os.getpid())
+
+    @app.post("/linger/<int:count>")
+    def linger(count: int) -> Response:
+        """Send and answer, and then do not come to an end before there is a file of that name."""
+        answer = jsonify(ids=[application.send_one(number) for number in range(count)])
+        answer.call_on_close(lambda: wait_until(Path("go").exists, "go"))
+        return answer
 
     @app.post("/fork")
     def fork() -> dict[str, int]:

@@ -77,12 +77,19 @@ class Way:
 
 _FLASK = "flask run --port={port}"
 _GUNICORN = "gunicorn --bind=127.0.0.1:{port}"
-_UWSGI = "uwsgi --http-socket=127.0.0.1:{port} --master --die-on-term --need-app --wsgi={app}"
+_UWSGI = (
+    "uwsgi --http-socket=127.0.0.1:{port} --master --need-app --wsgi={app}"
+    " --hook-master-start='unix_signal:15 gracefully_kill_them_all'"
+)
 _HYPERCORN = "hypercorn --bind=127.0.0.1:{port}"
 _UVICORN = "uvicorn --port={port} --factory"
 _ASYNC = "ways.asgi_application"
 
 _BY_CTRL_C = yes("At Ctrl-C (SIGINT). SIGTERM ends it like `kill -9`: it does not tell Python.")
+_BY_HOOK = yes(
+    "With `--hook-master-start='unix_signal:15 gracefully_kill_them_all'`. By itself uWSGI takes SIGTERM for a reload;"
+    " with `--die-on-term` it tells Python nothing of the end of a process that is answering a request."
+)
 _DEVELOPMENT = "The processes that your code forks. The server itself has one."
 _NOTHING = none("It sends nothing, so it starts no thread and opens no file.")
 
@@ -132,14 +139,14 @@ WAYS = (
             "Where uWSGI's log says that Python threads support is disabled, it needs `--enable-threads`: without it,"
             " the worker thread runs only while a request does. Version 2.0.30 has it by default."
         ),
-        drains=yes("With `--die-on-term`. Without it, SIGTERM is a reload for uWSGI."),
+        drains=_BY_HOOK,
         respawns=True,
     ),
     Way(
         "uWSGI, `--master --lazy-apps`",
         "web",
         f"{_UWSGI} --lazy-apps",
-        drains=yes("With `--die-on-term`. Without it, SIGTERM is a reload for uWSGI."),
+        drains=_BY_HOOK,
         respawns=True,
     ),
     Way(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import urllib.request
@@ -98,7 +99,8 @@ class Web(Runner):
         """The server, started where none runs."""
         if self._process is None:
             port = free_port()
-            words = self.way.command.format(port=port, app="ways.application:create_app()").split()
+            command = self.way.command.format(port=port, app="ways.application:create_app()")
+            words = shlex.split(command)
             self._process = Process(
                 [Path(sys.executable).with_name(words[0]), *words[1:]],
                 log=self.folder / "server.log",
@@ -127,10 +129,10 @@ class Web(Runner):
         else:
             process.signal(asked)
 
-    def post(self, letters: int) -> None:
+    def post(self, letters: int, view: str = "send") -> None:
         """Let a view send that many."""
         first = next(self._numbers)
-        self.sent |= set(post(f"{self.running_url()}/send/{letters}?first={first}")["ids"])
+        self.sent |= set(post(f"{self.running_url()}/{view}/{letters}?first={first}")["ids"])
 
     def visit(self, path: str) -> str:
         """The answer to a GET."""

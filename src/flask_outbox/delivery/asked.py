@@ -21,7 +21,7 @@ from ..rules.states import LIVE, State
 from .hand import Room
 from .native import native
 
-#: Seconds that a task waits for a lane that opens within so many.
+#: Seconds that a task waits for a lane that opens soon, and for an outbox that cannot be used.
 PATIENCE = 5.0
 
 #: Seconds within which a lane opens soon.
@@ -101,6 +101,15 @@ class Asked:
             self._tasks = [task for task in self._tasks if task.asked]
         for task in done:
             task.done.set_result(task.told)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing can be claimed now: whoever has waited for long need not wait for the end of that."""
+        late = time.monotonic() - PATIENCE
+        with self._lock:
+            failed = [task for task in self._tasks if task.since < late]
+            self._tasks = [task for task in self._tasks if task.since >= late]
+        for task in failed:
+            task.done.set_exception(error)
 
     # -- as a bell ---------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..ledger.clock import boot_clock
@@ -64,6 +65,9 @@ class Carriage:
         self._recorder = recorder
         self._connections = connections
         self._mark = mark
+        # It expires by the clock of the outbox, which may not be this machine's; so does its lease.
+        late = inf if claim.expires is None else claim.expires - claim.lease_until
+        self._expires = deadline + late
 
     def lose(self) -> None:
         """The lease is no longer ours: nothing more may leave."""
@@ -71,8 +75,7 @@ class Carriage:
 
     def valid(self) -> bool:
         """Whether the envelope may still be written."""
-        expires = self.claim.expires
-        return self._going() and self._leased() and (expires is None or time.time() < expires)
+        return self._going() and self._leased() and boot_clock() < self._expires
 
     async def content(self) -> bool:
         """Whether the content may leave, once few enough others have left without their result being committed."""

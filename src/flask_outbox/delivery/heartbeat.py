@@ -30,6 +30,8 @@ class Heartbeat:
         self._clock = WallClock()
         self._due = asyncio.Event()
         self._next = 0.0  # by the loop's clock
+        #: When the leases in hand were extended last, or there were none.
+        self._renewed = boot_clock()
 
     def tick(self) -> None:
         """The worker looks around: a beat that is due comes now."""
@@ -52,25 +54,30 @@ class Heartbeat:
                 logger.error("the worker cannot extend its leases: %s", error)
 
     async def follow_clock(self) -> None:
-        """Leases in a file end by the wall clock: where that was set, what is in hand must not look as if it were free.
+        """Before anything is claimed: what is in hand must not look as if it were free.
+
+        It may, where the wall clock was set, by which the leases in a file end; and where they could not be extended
+        for long, as the database was away or this process was stopped. Some of it may be sent, and not yet recorded.
 
         :raises OutboxError: the leases could not be extended.
         """
         moved = self._clock.moved()
-        if not moved or self._store.path is None:
-            return
-        logger.warning(
-            "the clock was set %s by %.0f s: retries and what was to be sent later move with it",
-            "forward" if moved > 0 else "back",
-            abs(moved),
-        )
-        await self._renew()
-        await self._sql.run(self._store.bring_forward, self._store.now())
+        if moved and self._store.path is not None:
+            logger.warning(
+                "the clock was set %s by %.0f s: retries and what was to be sent later move with it",
+                "forward" if moved > 0 else "back",
+                abs(moved),
+            )
+            await self._renew()
+            await self._sql.run(self._store.bring_forward, self._store.now())
+        elif self._hand and boot_clock() - self._renewed > self._settings.lease / 2:
+            await self._renew()
 
     async def _renew(self) -> None:
-        carriages = self._hand.carriages
-        deadline = boot_clock() + self._settings.lease
+        carriages, now = self._hand.carriages, boot_clock()
+        deadline = now + self._settings.lease
         ours = await self._sql.run(self._extend, self._hand.claims)
+        self._renewed = now
         for delivery_id, carriage in carriages.items():
             if delivery_id in ours:
                 carriage.deadline = deadline
@@ -82,4 +89,6 @@ class Heartbeat:
         now = self._store.now()
         self._store.beat(now)
         self._store.batches.tidy(now)
+        if self._store.path is None:  # a file has one drainer, who has looked as it became that
+            self._store.rescue_dead(now)
         return self._store.extend(claims, now + self._settings.lease) if claims else set()

@@ -37,6 +37,33 @@ def start_thread(work: Callable[[], object], name: str) -> Callable[[float], obj
     return lambda timeout: wait([ended], timeout)
 
 
+def here() -> Callable[..., Any]:
+    """What calls a function for another thread where sockets may be used that this one has opened, and waits for it.
+
+    Those of greenlets may be in the thread alone that has opened them; all others anywhere.
+    """
+    if not _by_gevent():
+        return lambda function, *args: function(*args)
+    gevent, ident = sys.modules["gevent"], native("_thread", "get_ident")
+    hub, this = gevent.get_hub(), ident()
+
+    def call(function: Callable[..., Any], *args: object) -> Any:
+        if ident() == this:
+            return function(*args)
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function(*args))
+            except BaseException as error:  # it belongs to whoever waits
+                done.set_exception(error)
+
+        hub.loop.run_callback_threadsafe(gevent.spawn, run)
+        return done.result(FOREVER)
+
+    return call
+
+
 def native(module: str, name: str) -> Any:
     """What Python has under that name in an imported module, whatever gevent has put there."""
     if _by_gevent():

@@ -185,9 +185,7 @@ class Worker:
                 return False
             await self._sql.run(self._tenure.begin)
         except OutboxError as error:
-            self._say_once(
-                logging.ERROR, f"the worker cannot use the outbox and tries again: {error}"
-            )
+            self._cannot("use the outbox", error)
             self._tenure.release()
             return False
         if self._bell is not None:
@@ -208,6 +206,11 @@ class Worker:
     def _tick(self) -> None:
         self.last_tick = time.monotonic()
         self._heartbeat.tick()
+
+    def _cannot(self, do: str, error: OutboxError) -> None:
+        self._say_once(logging.ERROR, f"the worker cannot {do} and tries again: {error}")
+        if self._asked is not None:
+            self._asked.fail(error)
 
     def _say_once(self, level: int, text: str) -> None:
         """Log it, but not at every try."""
@@ -251,7 +254,7 @@ class Worker:
                 found = await self._claim_round()
                 self._said = ""
             except OutboxError as error:
-                self._say_once(logging.ERROR, f"the worker cannot claim and tries again: {error}")
+                self._cannot("claim", error)
                 found = _Round(wait=self._settings.poll)
             if found.claimed:
                 continue

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from celery import Celery, _state, shared_task, signals
 from celery.exceptions import Reject, SoftTimeLimitExceeded
@@ -33,8 +33,10 @@ logger = logging.getLogger("flask_outbox")
 DELIVER, DELIVER_LETTER = "flask_outbox.deliver", "flask_outbox.deliver_letter"
 RELAY = "flask_outbox.relay"
 
-#: Seconds that a task may take, whatever is the limit of others: the timeouts of the transports come first.
+#: Seconds that a task may take whatever others may, unless ``task_annotations`` limit it: the timeouts of the
+#: transports come first.
 TIME_LIMIT = 3_600
+_LIMITS = {"time_limit": TIME_LIMIT, "soft_time_limit": TIME_LIMIT}
 
 #: Seconds until a letter that only its task has is tried again, where this process cannot do it as it is.
 MISFIT = 60.0
@@ -104,13 +106,14 @@ class CeleryQueue(TaskQueue):
 
     def _send(self, name: str, args: list[Any], priority: int, **own: Any) -> None:
         celery: Celery = self.find()
-        options = {**_PUBLISHED, **self.options.of_priority(priority), **own}
+        task = celery.tasks[name]
+        options = {**_PUBLISHED, **_limits(task), **self.options.of_priority(priority), **own}
         if celery.conf.task_always_eager:
             with self.host.context():
-                celery.tasks[name].apply_async(args, **options)
+                task.apply_async(args, **options)
             return
         with _connections(celery).producer(celery) as producer:
-            celery.tasks[name].apply_async(args, producer=producer, **options)
+            task.apply_async(args, producer=producer, **options)
 
     def check(self) -> str:
         """Ask the broker for a sign of life."""
@@ -123,6 +126,15 @@ class CeleryQueue(TaskQueue):
 
 
 QUEUE = CeleryQueue
+
+
+def _limits(task: Any) -> dict[str, int]:
+    """Ours, unless the user has said others for this task than for all."""
+    conf = task.app.conf
+    given = task.time_limit, task.soft_time_limit
+    general = conf.task_time_limit, conf.task_soft_time_limit
+    return _LIMITS if given in (general, (None, None)) else {}
+
 
 #: What is shown of the arguments of a task that carries a letter.
 _UNSAID = "('<a letter>',)"
@@ -170,6 +182,7 @@ class _Connections:
         # As many are kept as Celery itself would keep.
         self._most = conf.broker_pool_limit or 0
         self._kept: deque[Any] = deque()
+        self._place = _here()
 
     @contextmanager
     def producer(self, celery: Celery) -> Iterator[Any]:
@@ -182,13 +195,28 @@ class _Connections:
         try:
             yield producer
         except BaseException:
-            with suppress(Exception):  # the error is told; a farewell could wait for ever
-                producer.connection.collect()
+            _drop(producer)
             raise
         if len(self._kept) < self._most:
             self._kept.append(producer)
         else:
-            producer.connection.release()
+            _drop(producer)
+
+    def close(self) -> None:
+        """Close those that are kept, where they may be used."""
+        while self._kept and self._place == _here():
+            _drop(self._kept.pop())
+
+
+def _drop(producer: Any) -> None:
+    with suppress(Exception):  # it is of no more use
+        producer.connection.collect()  # without a farewell, which could wait for ever
+
+
+def _here() -> tuple[int, int]:
+    """Where a connection may be used: in this process; where sockets are greenlets' to wait for, in this thread."""
+    patched = socket.socket.__module__ != "socket"
+    return os.getpid(), native("_thread", "get_ident")() if patched else 0
 
 
 #: By the Celery app, and by where they may be used. What a fork has inherited, a child keeps, and leaves alone: by
@@ -208,12 +236,10 @@ if hasattr(os, "register_at_fork"):
 
 def _connections(celery: Celery) -> _Connections:
     """Those that may be used here."""
-    # Where sockets are greenlets' to wait for, they belong to the thread that these are in.
-    patched = socket.socket.__module__ != "socket"
-    here = os.getpid(), native("_thread", "get_ident")() if patched else 0
-    of_app = _known.setdefault(celery, {})
+    of_app, here = _known.setdefault(celery, {}), _here()
     if here not in of_app:
         of_app[here] = _Connections(celery)
+        finalize(celery, of_app[here].close)
     return of_app[here]
 
 
@@ -290,8 +316,6 @@ _late: dict[str, Any] = {
     "bind": True,
     "acks_late": True,
     "reject_on_worker_lost": True,
-    "time_limit": TIME_LIMIT,
-    "soft_time_limit": TIME_LIMIT,
 }
 shared_task(name=DELIVER, ignore_result=True, **_late)(deliver)
 shared_task(name=DELIVER_LETTER, max_retries=None, acks_on_timeout=False, **_late)(deliver_letter)

@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
 
-from ..delivery.native import native
+from ..delivery.native import here, native
 from ..delivery.process import DISPATCH, Process
 from ..delivery.relay import GROUP
 from .task_queue import TaskQueue
@@ -37,6 +37,7 @@ class Dispatcher:
     def __init__(self, process: Process, queue: TaskQueue) -> None:
         self._process = process
         self._queue = queue
+        self._here = here()
         self._pid = os.getpid()
         # Appending and popping are safe between threads, and need no lock that a fork could leave taken.
         self._waiting: deque[tuple[int, str]] = deque(maxlen=KEPT)
@@ -56,6 +57,10 @@ class Dispatcher:
         if ends_soon:
             wait([flushed], HASTE)
 
+    def publish(self, ids: Sequence[str], priority: int) -> None:
+        """Put a task on the queue, and wait for that; from any thread."""
+        self._here(self._queue.publish, ids, priority)
+
     def _flush(self, gather: float) -> None:
         """Put what waits on the queue; on the thread of its own.
 
@@ -74,7 +79,7 @@ class Dispatcher:
 
     def _publish(self, ids: Sequence[str], priority: int) -> None:
         try:
-            self._queue.publish(ids, priority)
+            self.publish(ids, priority)
         except Exception as error:
             # Whatever the client of a broker raises; the letters are stored.
             self._waiting.extendleft((priority, id) for id in reversed(ids))

@@ -16,7 +16,8 @@ from dramatiq import broker as brokers
 from dramatiq.broker import MessageProxy
 
 from ..errors import ConfigurationError
-from .task_queue import Host, TaskOptions, TaskQueue, host_of
+from .parcel import id_of
+from .task_queue import Host, TaskOptions, TaskQueue, host_of, using
 
 #: What the actors are called.
 DELIVER, DELIVER_LETTER = "flask_outbox.deliver", "flask_outbox.deliver_letter"
@@ -51,16 +52,18 @@ class DramatiqQueue(TaskQueue):
         self._send(DELIVER, list(ids), priority)
 
     def publish_letter(self, document: str, priority: int, delay: float) -> None:
-        """Put a task on the queue that carries a letter."""
-        self._send(DELIVER_LETTER, document, priority, ceil(delay * 1000) or None)
+        """Put a task on the queue that carries a letter; its id is the letter's."""
+        self._send(DELIVER_LETTER, document, priority, delay, message_id=id_of(document))
 
-    def _send(self, task: str, argument: Any, priority: int, delay: int | None = None) -> None:
+    def _send(
+        self, task: str, argument: Any, priority: int, delay: float = 0.0, **own: Any
+    ) -> None:
         broker: Broker = self.find()
         _declare(broker, self._names())
         options = self.options.of_priority(priority)
-        name = options.pop("queue_name", "default")
+        own["queue_name"] = options.pop("queue_name", "default")
         message = broker.get_actor(task).message_with_options(args=(argument,), **options)
-        broker.enqueue(message.copy(queue_name=name), delay=delay)
+        broker.enqueue(message.copy(**own), delay=ceil(delay * 1000) or None)
 
     def _names(self) -> set[str]:
         """The queues that there are to be."""
@@ -89,12 +92,12 @@ def _check(given: Any) -> Broker:
     return given
 
 
-def _using(broker: Broker) -> Iterable[DramatiqQueue]:
-    return [queue for queue in list(_queues) if queue.find() is broker]
+def _using(broker: Broker) -> list[DramatiqQueue]:
+    return using(_queues, lambda queue: queue.find() is broker)
 
 
 def _host(broker: Broker) -> Host:
-    return host_of(_using(broker), lambda queue: True)
+    return host_of(_queues, lambda queue: queue.find() is broker)
 
 
 def _declare(broker: Broker, names: Iterable[str]) -> None:

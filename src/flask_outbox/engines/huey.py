@@ -13,12 +13,17 @@ from weakref import WeakSet
 
 from huey.api import Huey, Task, TaskWrapper
 from huey.exceptions import RetryTask
+from huey.utils import normalize_time
 
 from ..errors import ConfigurationError
-from .task_queue import Host, TaskOptions, TaskQueue, host_of
+from .parcel import id_of
+from .task_queue import Host, TaskOptions, TaskQueue, host_of, using
 
 #: What the tasks are called, behind ``flask_outbox.``
 DELIVER, DELIVER_LETTER = "deliver", "deliver_letter"
+
+#: How often a task that carries a letter is run again when it could not try it, and after how many seconds.
+RETRIES, RETRY_DELAY = 20, 60
 
 #: What ``MAIL_TASK_OPTIONS`` may have: the options that a task is scheduled with.
 _OPTIONS = signature(TaskWrapper.schedule).parameters.keys() - {
@@ -48,12 +53,14 @@ class HueyQueue(TaskQueue):
         self._send(DELIVER, list(ids), priority)
 
     def publish_letter(self, document: str, priority: int, delay: float) -> None:
-        """Put a task on the queue that carries a letter."""
-        self._send(DELIVER_LETTER, document, priority, **({"delay": delay} if delay else {}))
+        """Put a task on the queue that carries a letter; its id is the letter's."""
+        eta = normalize_time(delay=delay, utc=_check(self.find()).utc) if delay else None
+        self._send(DELIVER_LETTER, document, priority, id=id_of(document), eta=eta)
 
-    def _send(self, task: str, argument: Any, priority: int, **options: Any) -> None:
+    def _send(self, task: str, argument: Any, priority: int, **own: Any) -> None:
         huey = _check(self.find())
-        one = _made(huey)[task].s(argument, **self.options.of_priority(priority), **options)
+        kind: type[Task] = _made(huey)[task].task_class
+        one = kind((argument,), **self.options.of_priority(priority), **own)
         with self.host.context() if huey.immediate else nullcontext():
             huey.enqueue(one)
 
@@ -76,7 +83,7 @@ def _check(given: Any) -> Any:
 
 
 def _host(huey: Huey) -> Host:
-    return host_of(list(_queues), lambda queue: queue.find() is huey)
+    return host_of(_queues, lambda queue: queue.find() is huey)
 
 
 def _made(huey: Huey) -> dict[str, TaskWrapper]:
@@ -98,14 +105,16 @@ def _made(huey: Huey) -> dict[str, TaskWrapper]:
 
     def start_relay() -> None:
         # Called by each worker; those of one process have one relay.
-        for queue in list(_queues):
-            if queue.find() is huey:
-                queue.host.start_relay()
+        for queue in using(_queues, lambda queue: queue.find() is huey):
+            queue.host.start_relay()
 
     deliver.__module__ = deliver_letter.__module__ = "flask_outbox"
     huey.on_startup("flask_outbox")(start_relay)
     _tasks[huey] = {
         DELIVER: huey.task(name=DELIVER)(deliver),
-        DELIVER_LETTER: huey.task(name=DELIVER_LETTER, context=True)(deliver_letter),
+        # What fails otherwise, such as a version of this process that is too old, would be forgotten.
+        DELIVER_LETTER: huey.task(
+            name=DELIVER_LETTER, context=True, retries=RETRIES, retry_delay=RETRY_DELAY
+        )(deliver_letter),
     }
     return _tasks[huey]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..delivery.courier import Watcher
+from ..delivery.native import here
 from ..delivery.process import STORE, Process
 from ..delivery.telling import tell
 from ..errors import BrokerError, MessageError
@@ -66,6 +67,7 @@ class LetterTaskEngine(Engine):
     ) -> None:
         self._process = process
         self._queue = queue
+        self._here = here()
         self._policy = policy
         self._announce = announce
         self._watchers = watchers
@@ -90,7 +92,8 @@ class LetterTaskEngine(Engine):
     def _publish(self, letter: Letter, terms: Terms) -> Receipt:
         parcel = Parcel.of(letter, terms)
         try:
-            self._queue.publish_letter(parcel.to_json(), terms.priority, parcel.wait())
+            document, wait = parcel.to_json(), parcel.wait()
+            self._here(self._queue.publish_letter, document, terms.priority, wait)
         except Exception as error:
             # Whatever the client of a broker raises.
             raise BrokerError(

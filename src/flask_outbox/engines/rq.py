@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from inspect import signature
+from math import ceil
 from typing import Any
 from weakref import WeakSet
 
 from rq import Queue, Retry, get_current_job
 
 from ..errors import ConfigurationError
+from .parcel import id_of
 from .task_queue import Host, TaskOptions, TaskQueue, host_of
 
 logger = logging.getLogger("flask_outbox")
@@ -33,11 +35,14 @@ TIMEOUT = 3_600
 FAILURE = 86_400
 
 #: How often the job of a letter that nobody stores is started again when its worker died.
-RETRIES = 3
+RESTARTS = 3
+
+#: How often such a letter may be tried again; how often it is, our policy says.
+_TRIES = 1_000_000
 
 #: What ``MAIL_TASK_OPTIONS`` may have: the options of ``Queue.enqueue``, and the name of a queue.
 _OPTIONS = signature(Queue.enqueue_call).parameters.keys() - {
-    *("self", "func", "args", "kwargs", "timeout", "pipeline")
+    *("self", "func", "args", "kwargs", "timeout", "pipeline", "job_id", "unique")
 } | {"job_timeout", "queue"}
 
 _queues: WeakSet[RqQueue] = WeakSet()
@@ -65,20 +70,15 @@ class RqQueue(TaskQueue):
             queue.enqueue(deliver, list(ids), **options)
 
     def publish_letter(self, document: str, priority: int, delay: float) -> None:
-        """Put a job on the queue that carries a letter."""
-        defaults = {"description": DELIVER_LETTER, "retry": Retry(max=RETRIES)}
+        """Put a job on the queue that carries a letter; its id is the letter's."""
+        defaults = {"description": DELIVER_LETTER, "retry": Retry(max=RESTARTS)}
         with self._chosen(priority, defaults) as (queue, options):
+            options["job_id"] = id_of(document)
             if not delay:
-                queue.enqueue(deliver_letter, document, priority, **options)
+                queue.enqueue(deliver_letter, document, **options)
                 return
-            queue.enqueue_in(
-                timedelta(seconds=delay), deliver_letter, document, priority, **options
-            )
-            if queue.scheduler_pid is None:
-                logger.warning(
-                    "nobody starts what is due later on the queue %r: 'rq worker --with-scheduler'",
-                    queue.name,
-                )
+            queue.enqueue_in(timedelta(seconds=delay), deliver_letter, document, **options)
+            _want_scheduler(queue)
 
     @contextmanager
     def _chosen(
@@ -149,7 +149,7 @@ def _in_work_horse() -> bool:
 def _hosted() -> Iterator[Host]:
     """Who does the job that runs here."""
     try:
-        host = host_of(list(_queues), lambda queue: True)
+        host = host_of(_queues, lambda queue: queue.find() is not None)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{error} Start them by 'flask rq worker' of Flask-RQ, or by 'rq worker -c wsgi' with the module that"
@@ -168,11 +168,23 @@ def deliver(ids: list[str]) -> None:
         host.deliver(ids)
 
 
-def deliver_letter(document: str, priority: int) -> dict[str, Any]:
-    """Send a message that is stored nowhere; another job follows when our policy says so."""
+def deliver_letter(document: str) -> dict[str, Any] | Retry:
+    """Send a message that is stored nowhere; tried again when our policy says so, by RQ's own retry."""
     with _hosted() as host:
         carried = host.carry(document)
-        if carried.again is not None:
-            queue = next(queue for queue in _queues if queue.host == host)
-            queue.publish_letter(carried.again, priority, carried.delay)
+    if carried.again is None:
         return carried.result
+    job = get_current_job()
+    assert job is not None  # it runs this
+    job.args = (carried.again,)
+    if carried.delay:
+        _want_scheduler(Queue(job.origin, job.connection))
+    return Retry(max=_TRIES, interval=ceil(carried.delay))
+
+
+def _want_scheduler(queue: Queue) -> None:
+    if queue.scheduler_pid is None:
+        logger.warning(
+            "nobody starts what is due later on the queue %r: 'rq worker --with-scheduler'",
+            queue.name,
+        )

@@ -13,6 +13,7 @@ from ..errors import OutboxError, OutboxFileError
 from ..rules.findings import Finding, failed, ok, warning
 from .engine import Database
 from .file import check_place, ephemeral, filesystem
+from .server_checkup import examine_server
 from .tables import VERSION
 
 #: Bytes free on a disk: too few for the log to grow into, and few.
@@ -25,10 +26,12 @@ _READ = 2 * 2**30
 _BESIDE = ("-wal", "-shm", "-init.lock", "-drainer.lock", "-worker.lock")
 
 
-def examine(database: Database) -> Iterator[Finding]:
+def examine(database: Database, max_size: int) -> Iterator[Finding]:
     """Look at an outbox. One that is not there is not made.
 
-    When the last finding failed, nothing of it can be read.
+    When a finding of the outbox itself failed, nothing of it can be read.
+
+    :param max_size: bytes of the largest message that is to be stored.
     """
     path = database.path
     if path is not None:
@@ -39,6 +42,8 @@ def examine(database: Database) -> Iterator[Finding]:
         yield from _rights(path)
     try:
         yield _contents(database)
+        if path is None:
+            yield from examine_server(database, max_size)
     except OutboxError as error:
         yield failed("outbox", str(error))
 

@@ -26,6 +26,9 @@ _VERSION = b"\x01"
 #: What an encrypted content begins with.
 TEXT = b"1:"
 
+#: Bytes of an encrypted content that depend on the key alone.
+HEAD = 8
+
 _SALT, _NONCE = 16, 12
 _HEAD = 1 + 4
 
@@ -84,6 +87,10 @@ class Cipher:
             raise UnknownKeyError(
                 "It was changed since it was encrypted, or belongs elsewhere."
             ) from None
+
+    def wrote(self, head: bytes) -> bool:
+        """Whether one of the keys has encrypted the letter whose stored content begins so; :data:`HEAD` bytes tell."""
+        return head[:HEAD] in {(TEXT + b64encode(_VERSION + mark))[:HEAD] for mark in self._keys}
 
     def is_current(self, head: bytes) -> bool:
         """Whether what begins so is encrypted under the first key."""

@@ -62,6 +62,22 @@ class Contents:
             raise OutboxError("The outbox does not keep what was just stored in it.")
         return found
 
+    def is_foreign(self) -> bool:
+        """Whether the outbox is encrypted by keys of which none is among these, so that no send is taken.
+
+        :raises OutboxError: it could not be read.
+        """
+        try:
+            if self.cipher is not None:
+                self._naming(self.cipher)
+        except UnknownKeyError:
+            return True
+        return False
+
+    def reads(self, head: bytes) -> bool:
+        """Whether there is a key for what is stored and begins so."""
+        return not head.startswith(TEXT) or (self.cipher is not None and self.cipher.wrote(head))
+
     def read(self, letter_id: str, stored: bytes, blobs: Mapping[str, bytes]) -> Letter:
         """A letter.
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from ..errors import OutboxFileError
@@ -32,8 +33,8 @@ from .backends import check_server, database_url, driver_error, time_of
 from .clock import Clock
 from .driver import Direct
 from .file import FileLock, prepare
-from .opened import BUSY, COMMITTED, Opened, Use, is_sqlite
-from .refusals import explain
+from .opened import BUSY, COMMITTED, MOST, PATIENCE, Opened, Use, is_sqlite
+from .refusals import all_in_use, explain
 from .schema import bring_up, check_version, script, version_of
 
 #: The drivers of PostgreSQL by which a descriptor can be watched for news.
@@ -323,6 +324,8 @@ class Database:
             raise explain(error.orig or error, self.path) from error
         except self._error as error:
             raise explain(error, self.path) from error
+        except PoolTimeoutError as error:
+            raise all_in_use(MOST, PATIENCE) from error
 
 
 @contextmanager

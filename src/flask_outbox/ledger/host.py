@@ -43,4 +43,13 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _ended(pid)
+
+
+def _ended(pid: int) -> bool:
+    """Whether it is only kept until its parent asks how it ended, which that of an orphan may never do."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False  # no Linux
+    return status.rpartition(b") ")[2][:1] == b"Z"

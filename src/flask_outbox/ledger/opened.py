@@ -21,6 +21,12 @@ from .backends import server_options
 #: Seconds that a writer waits for the lock of a SQLite file.
 BUSY = 10
 
+#: Connections of a process to a server: those that stay open, and all that there may be at once.
+KEPT, MOST = 5, 15
+
+#: Seconds that a thread waits for one of them.
+PATIENCE = 30.0
+
 #: Bytes that the write-ahead log is cut back to once it has been merged.
 _LOG = 16 * 2**20
 
@@ -153,7 +159,13 @@ def _engine(url: URL, synchronous: str) -> Engine:
 def _server_engine(url: URL) -> Engine:
     """For a server: it is asked no more than it has to be, for each question is a way there and back."""
     engine = create_engine(
-        url, hide_parameters=True, pool_reset_on_return=None, **server_options(url)
+        url,
+        hide_parameters=True,
+        pool_reset_on_return=None,
+        pool_size=KEPT,
+        max_overflow=MOST - KEPT,
+        pool_timeout=PATIENCE,
+        **server_options(url),
     )
 
     @event.listens_for(engine, "checkout")

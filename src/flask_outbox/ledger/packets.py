@@ -38,8 +38,8 @@ def check(line: Line, size: int) -> None:
     :raises OutboxError: they cannot.
     """
     if size > SMALL and statement(size) > (most := allowed(line)):
+        needed, enough = statement(size), enough_for(size)
         raise OutboxError(
-            f"The outbox's database takes statements of {most:,} bytes, and this message needs one of"
-            f" {statement(size):,}: set the server's 'max_allowed_packet' to {enough_for(size)} or more, or MAIL_MAX_SIZE"
-            " to less. Nothing is stored."
+            f"The outbox's database takes statements of {most:,} bytes, and this message needs one of {needed:,}: set"
+            f" the server's 'max_allowed_packet' to {enough} or more, or MAIL_MAX_SIZE to less. Nothing is stored."
         )

@@ -18,9 +18,22 @@ from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.sql.expression import exists, null
 
 from .driver import Compiled, Types, compiled
-from .tables import attempt, batch_letter, blob, delivery, event, key, letter, letter_blob
+from .tables import (
+    attempt,
+    batch_letter,
+    blob,
+    delivery,
+    event,
+    key,
+    letter,
+    letter_blob,
+    suppression,
+)
 
 _LETTERS: Types = {"id": String}
+
+#: Suppressions that have ended.
+_LIFTED = (suppression.c.env == bindparam("env"), suppression.c.expires <= bindparam("until"))
 
 
 def _ended() -> ColumnElement[bool]:
@@ -132,3 +145,34 @@ class Purges(Compiled):
         these = self.one_of(key.c.name, self.given({"name": String}).c.name)
         old = (key.c.env == bindparam("env"), key.c.created <= bindparam("until"))
         return delete(key).where(*old, these)
+
+    @compiled
+    def walk_events(self) -> ClauseElement:
+        """The next events, oldest first, and whether there is a message that they were told of."""
+        c = event.c
+        used = exists().where(letter.c.id == c.letter_id).label("used")
+        return (
+            select(c.id, c.recorded, used)
+            .where(c.id > bindparam("after"))
+            .order_by(c.id)
+            .limit(bindparam("limit", type_=Integer))
+        )
+
+    @compiled
+    def remove_loose_events(self) -> ClauseElement:
+        """Of those, what there is no message of."""
+        these = self.one_of(event.c.id, self.given({"id": BigInteger}).c.id)
+        used = exists().where(letter.c.id == event.c.letter_id)
+        return delete(event).where(these, ~used)
+
+    @compiled
+    def old_suppressions(self) -> ClauseElement:
+        return (
+            select(suppression.c.address).where(*_LIFTED).limit(bindparam("limit", type_=Integer))
+        )
+
+    @compiled
+    def remove_suppressions(self) -> ClauseElement:
+        """Of those addresses, what nobody has renewed meanwhile."""
+        these = self.one_of(suppression.c.address, self.given({"address": String}).c.address)
+        return delete(suppression).where(*_LIFTED, these)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.expression import exists
 
 from ..rules.states import ATTENTION, LIVE, RecipientState, State
+from .cipher import HEAD
 from .tables import (
     among,
     attempt,
@@ -213,3 +214,11 @@ def workers() -> Executable:
     """The workers that have not said that they ended."""
     mine = worker.c.env == bindparam("env")
     return select(worker).where(mine).order_by(worker.c.started)
+
+
+def content_heads() -> Executable:
+    """How the contents of the newest letters begin, as far as it depends on their key, and how many do so."""
+    head = func.substr(letter.c.content, 1, HEAD).label("head")
+    kept = letter.c.content.is_not(None)
+    newest = select(head).where(kept).order_by(letter.c.id.desc()).limit(CAP).subquery()
+    return select(newest.c.head, func.count().label("number")).group_by(newest.c.head)

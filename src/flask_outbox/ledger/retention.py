@@ -11,16 +11,17 @@ its own reference (:data:`.sends.FRESH`), and is committed before the other half
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from ..rules.retention import DAY, EVER, Retention
 from . import sends
-from .driver import Direct, Result
+from .collisions import repeated
+from .driver import Direct, Result, Statement
 from .engine import Database
 from .portions import portions
-from .rows import document, millis
+from .rows import Row, document, millis
 from .statements import Statements, statements_for
 
 #: Messages that a page has, and a transaction takes away at most.
@@ -47,12 +48,14 @@ class Swept(NamedTuple):
     keys: int = 0
     attachments: int = 0
     pages: int = 0
+    events: int = 0
+    suppressions: int = 0
 
 
 class Sweeps:
     """Takes away what is over in one outbox.
 
-    :param env: whose messages and keys; attachments belong to all.
+    :param env: whose messages, keys and suppressions; attachments and events belong to all.
     """
 
     def __init__(self, database: Database, env: str) -> None:
@@ -88,6 +91,8 @@ class Sweeps:
         yield from self._letters(rule, now, "")
         yield from self._keys(rule, now)
         yield from self._blobs(now)
+        yield from self._events(rule, now)
+        yield from self._suppressions(rule, now)
         yield from self._give_back(0)
 
     def routine(self, rule: Retention, now: float) -> Iterator[Swept]:
@@ -101,6 +106,8 @@ class Sweeps:
         yield from self._keys(rule, now)
         if whole:
             yield from self._blobs(now)
+            yield from self._events(rule, now)
+            yield from self._suppressions(rule, now)
         yield from self._give_back(SPARE)
 
     # -- letters -----------------------------------------------------------------------------------------------
@@ -133,6 +140,7 @@ class Sweeps:
             if whole or (parts[0].full and all(rule.is_empty(*age) for age in ages)):
                 yield _Over(letter_id, parts, whole)
 
+    @repeated
     def _take_away(self, portion: Sequence[_Over], now: float) -> Swept:
         asked = [{"id": row.id, "state": row.state} for one in portion for row in one.parts]
         with self._database.direct() as line:
@@ -151,12 +159,9 @@ class Sweeps:
             return
         asked = {"env": self._env, "until": millis(now - rule.keys)}
         while names := self._old_keys(asked):
-            with self._database.direct() as line:
-                sql = statements_for(line.dialect)
-                gone = sql.remove_keys(line, **asked, rows=document(names)).rowcount
-            yield Swept(keys=gone)
+            yield Swept(keys=self._remove(lambda sql: sql.remove_keys, names, **asked))
 
-    def _old_keys(self, asked: dict[str, object]) -> list[dict[str, str]]:
+    def _old_keys(self, asked: Row) -> list[Row]:
         with self._database.glance() as line:
             rows = statements_for(line.dialect).old_keys(line, **asked, limit=PAGE)
             return [{"name": row.name} for row in rows]
@@ -168,14 +173,60 @@ class Sweeps:
             after, gone = rows[-1].digest, 0
             loose = [{"digest": r.digest} for r in rows if not r.used and r.touched < stale]
             if loose:
-                with self._database.direct() as line:
-                    sql = statements_for(line.dialect)
-                    gone = sql.delete_blobs(line, rows=document(loose), stale=stale).rowcount
+                gone = self._remove(lambda sql: sql.delete_blobs, loose, stale=stale)
             yield Swept(attachments=gone)
 
     def _page_of_blobs(self, after: str) -> Sequence[Any]:
         with self._database.glance() as line:
             return list(statements_for(line.dialect).walk_blobs(line, after=after, limit=PAGE))
+
+    def _events(self, rule: Retention, now: float) -> Iterator[Swept]:
+        """What was told of a message that is not there; the rest goes with its message."""
+        if rule.events == EVER:
+            return
+        until, after = millis(now - rule.events), 0
+        while rows := self._page_of_events(after):
+            if rows[0].recorded > until:
+                return  # they are in the order of their coming
+            after, gone = rows[-1].id, 0
+            loose = [{"id": r.id} for r in rows if not r.used and r.recorded <= until]
+            if loose:
+                gone = self._remove(lambda sql: sql.remove_loose_events, loose)
+            yield Swept(events=gone)
+
+    def _page_of_events(self, after: int) -> Sequence[Any]:
+        with self._database.glance() as line:
+            return list(statements_for(line.dialect).walk_events(line, after=after, limit=PAGE))
+
+    def _suppressions(self, rule: Retention, now: float) -> Iterator[Swept]:
+        """Those that have ended."""
+        if rule.events == EVER:
+            return
+        asked = {"env": self._env, "until": millis(now - rule.events)}
+        while addresses := self._old_suppressions(asked):
+            gone = self._remove(lambda sql: sql.remove_suppressions, addresses, **asked)
+            yield Swept(suppressions=gone)
+
+    def _old_suppressions(self, asked: Row) -> list[Row]:
+        with self._database.glance() as line:
+            rows = statements_for(line.dialect).old_suppressions(line, **asked, limit=PAGE)
+            return [{"address": row.address} for row in rows]
+
+    @repeated
+    def _remove(
+        self,
+        which: Callable[[Statements], Statement],
+        /,
+        these: Sequence[Row],
+        **asked: object,
+    ) -> int:
+        """Delete some rows, in a transaction of its own.
+
+        :returns: how many there were.
+        """
+        with self._database.direct() as line:
+            statement = which(statements_for(line.dialect))
+            return statement(line, **asked, rows=document(these)).rowcount
 
     def _give_back(self, spare: int) -> Iterator[Swept]:
         """Make a SQLite file smaller; other databases see to that themselves."""

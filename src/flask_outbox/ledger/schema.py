@@ -31,10 +31,18 @@ from ..errors import SchemaError
 from . import tables
 from .driver import MYSQL
 
+#: What was sent stays in PostgreSQL's indexes until that vacuums, and every look passes over it. By itself it waits
+#: until a fifth of the table has changed, which is the longer the more mail is kept, and may then spare the indexes.
+_VACUUM = (
+    "ALTER TABLE mail_delivery SET (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.01,"
+    " vacuum_index_cleanup = on)"
+)
+
 #: What leads from a version to the next, as a dialect has it.
 STEPS: dict[int, Callable[[Dialect], Sequence[str]]] = {
-    1: lambda _: [
+    1: lambda dialect: [
         "ALTER TABLE mail_worker ADD COLUMN role VARCHAR(16) DEFAULT '' NOT NULL",
+        *_settings(dialect),
     ],
 }
 
@@ -110,6 +118,12 @@ def _creation(dialect: Dialect) -> Iterator[str]:
         yield _text(CreateTable(table), dialect)
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield _text(CreateIndex(index), dialect)
+    yield from _settings(dialect)
+
+
+def _settings(dialect: Dialect) -> Sequence[str]:
+    """What is set about tables."""
+    return [_VACUUM] if dialect.name == "postgresql" else []
 
 
 def _text(statement: ClauseElement, dialect: Dialect) -> str:

@@ -21,7 +21,7 @@ import re
 from binascii import b2a_qp
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from .content import LARGE, Base64, Chunk, Composed, Content, blocks
 from .headers import in_charset, mailboxes, parameterised, unstructured, verbatim
@@ -50,9 +50,8 @@ def compose(letter: Letter) -> bytes:
     """The message in the form of RFC 5322, ready for the DATA command but for the dots."""
     if letter.raw is not None:
         return _complete(letter.raw)
-    chunks = _chunks(letter)
-    # Nothing else is encoded late, and most have none.
-    return b"\r\n".join(blocks(chunks) if letter.attachments else cast("list[bytes]", chunks))
+    # Most have no attachments, and nothing else is encoded late.
+    return b"\r\n".join(blocks(_chunks(letter)) if letter.attachments else _chunks(letter))  # type: ignore[arg-type]
 
 
 def composed(letter: Letter) -> Composed:
@@ -69,10 +68,12 @@ def _complete(raw: bytes) -> bytes:
 
 def _chunks(letter: Letter) -> list[Chunk]:
     entity = _message(letter)
-    head = f"{_fields(letter)}{entity.header}"
-    last = entity.content[-1]
-    end = () if isinstance(last, bytes) and last.endswith(b"\r\n") else (b"",)
-    return [head.encode(), *entity.content, *end]
+    chunks = [f"{_fields(letter)}{entity.header}".encode(), *entity.content]
+    last = chunks[-1]
+    # What is encoded late never stands last: a boundary comes after it.
+    if type(last) is bytes and last[-2:] != b"\r\n":
+        chunks.append(b"")
+    return chunks
 
 
 def around(letter: Letter, entity: bytes) -> bytes:

@@ -53,6 +53,6 @@ def to_tell(head: Sequence[Due], memory: LaneMemory, *, now: float, patience: fl
 
 def _is_due(one: Due, memory: LaneMemory, now: float, patience: float) -> bool:
     told = memory.told.get(one.delivery_id)
-    if told is None:
+    if told is None or told < one.due:  # what was told is of an earlier try
         told = one.created if one.due <= one.created else float("-inf")
     return told <= max(now - patience, memory.closed)

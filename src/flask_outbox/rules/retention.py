@@ -24,6 +24,8 @@ class Retention:
     :param messages: after which it goes, with its recipients and attempts (``MAIL_RETENTION``).
     :param bodies: after which its text and attachments go (``MAIL_RETENTION_BODY``).
     :param keys: since it was given, after which a key of ``mail.send`` is forgotten (``MAIL_RETENTION_KEY``).
+    :param events: after which goes what was told of no message that is there, and a suppression since its end
+        (``MAIL_RETENTION_EVENT``).
     """
 
     messages: Mapping[str, float] = field(
@@ -35,6 +37,7 @@ class Retention:
     )
     bodies: Mapping[str, float] = field(default_factory=dict)
     keys: float = 90 * DAY
+    events: float = 90 * DAY
 
     def __post_init__(self) -> None:
         for key, spans in (("MAIL_RETENTION", self.messages), ("MAIL_RETENTION_BODY", self.bodies)):
@@ -44,8 +47,9 @@ class Retention:
                 )
             if any(span < 0 for span in spans.values()):
                 raise ConfigurationError(f"'{key}' must be made of times of 0 or more.")
-        if self.keys < 0:
-            raise ConfigurationError("'MAIL_RETENTION_KEY' must be a time of 0 or more.")
+        for key, span in (("MAIL_RETENTION_KEY", self.keys), ("MAIL_RETENTION_EVENT", self.events)):
+            if span < 0:
+                raise ConfigurationError(f"'{key}' must be a time of 0 or more.")
 
     @property
     def shortest(self) -> float:

@@ -28,7 +28,8 @@ class ConsoleTransport(Transport):
             return Report()
         stream = sys.stderr if self._stream is None else self._stream
         text = "\n".join([_RULE, *_lines(letter, to), _RULE, ""])
-        encoding = stream.encoding or "utf-8"
+        # What stands there in a worker of Celery, and writes to its log, has none.
+        encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
         return Report.of(to, Outcome(Kind.ACCEPTED, phase=Phase.AFTER, text="printed"))

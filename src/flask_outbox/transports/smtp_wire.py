@@ -165,6 +165,12 @@ class Wire(asyncio.Protocol):
         """
         self.check()
         assert self._transport is not None
+        if self._replies:
+            # uvloop has read it before it was told to encrypt. The other end would wait, and so would the handshake.
+            text = f"{host}: TLS failed: WRONG_VERSION_NUMBER, it speaks in the clear"
+            plain = lost(text, "SSLError")
+            self.abort(plain)
+            raise HandshakeFailed(plain.outcome)
         try:
             transport = await self._loop.start_tls(
                 self._transport,

@@ -14,7 +14,7 @@ from servers.process import wait_until
 
 from . import databases, messages
 from .databases import NAMES, database, missing, unsynced
-from .filling import end, fill, multiply, settle
+from .filling import end, fill, multiply, never_vacuum, settle
 from .measure import medians, waiting
 from .pythons import finished, running
 from .scale import Scale
@@ -71,6 +71,8 @@ def _prepare(scale: Scale, urls: dict[str, str]) -> None:
     """
     for name, url in urls.items():
         _fill(url, scale.backlog if name == "paused" else 1, _PAUSED)
+        if name == "left":
+            never_vacuum(url)
         if name in ("sent", "left"):
             _fill(url, _many(scale, name))
             end(url)
@@ -98,11 +100,16 @@ def _claims(scale: Scale, kind: str, urls: dict[str, str]) -> Iterator[Row]:
     for store in stores.values():
         store.dispose()
     few = f"{scale.small_backlog:,} waiting"
-    for what, figures in ((f"claim of {_CLAIM}", claims), ("look at lanes", looks)):
+    for what, figures, left in (
+        (f"claim of {_CLAIM}", claims, _FLAT),
+        # A look has to pass over what is left there.
+        ("look at lanes", looks, None),
+    ):
         for name, where in _WHERE.items():
             if name in figures:
                 row = f"{what}, {NAMES[kind]}, {where.format(_many(scale, name))}"
-                yield Row(row, seconds, figures[name], few, figures["small"], _FLAT)
+                gate = left if name == "left" else _FLAT
+                yield Row(row, seconds, figures[name], few, figures["small"], gate)
 
 
 def _claim(store: Store) -> Callable[[], float]:

@@ -118,18 +118,21 @@ def end(url: str) -> None:
     run(url, claimed, finished)
 
 
+def never_vacuum(url: str) -> None:
+    """Keep PostgreSQL from clearing away what is left of deliveries as they were before."""
+    run(url, f"ALTER TABLE {delivery.name} SET (autovacuum_enabled = off)")
+
+
 def settle(url: str, *, vacuum: bool = True) -> None:
     """Let the database know what its tables have become, as it finds out by itself after a while.
 
     PostgreSQL's autovacuum and MariaDB's statistics do, an SQLite file has none and needs none.
 
-    :param vacuum: if not, PostgreSQL's does not come by at all.
+    :param vacuum: if not, PostgreSQL learns how many rows there are, and clears none away.
     """
     found = {
         "postgresql": "VACUUM ANALYZE" if vacuum else "ANALYZE",
         "mysql": "ANALYZE TABLE",
     }
-    if not vacuum:
-        run(url, f"ALTER TABLE {delivery.name} SET (autovacuum_enabled = off)")
     if statement := found.get(make_url(url).get_backend_name()):
         run(url, *[f"{statement} {table.name}" for table in metadata.sorted_tables])

@@ -170,7 +170,9 @@ def _undone(folder: Path) -> Iterator[None]:
 
 def _marks(page: Path) -> list[pytest.MarkDecorator]:
     """The servers that the hidden code of a page starts."""
-    return [pytest.mark.server(name) for name in ("redis",) if f"servers.{name}" in page.read_text()]
+    return [
+        pytest.mark.server(name) for name in ("redis",) if f"servers.{name}" in page.read_text()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,15 @@ def test_a_page_names_only_settings_that_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_names_only_commands_that_exist(page: Path) -> None:
     assert set(re.findall(r"flask mail ([a-z][a-z-]*)", page.read_text())) <= set(mail_cli.commands)
+
+
+@pytest.mark.parametrize("page", ["celery", "rq", "dramatiq", "huey"])
+def test_five_commands_lead_from_an_empty_folder_to_a_delivered_mail(page: str) -> None:
+    (commands, *_) = re.findall(
+        r"^```sh\n(.*?)^```$", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(commands.splitlines()) <= 5
+    assert commands.splitlines()[-1].startswith("curl ")
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -1,6 +1,6 @@
 """Everything that `./dev test` checks, each step with its time; `./dev lint` and `./dev docs` are parts of it.
 
-Short steps run two at a time and are printed when they end; the tests run last, before everyone's eyes.
+Steps run a few at a time and are printed when they end; the tests run last, before everyone's eyes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from pathlib import Path
 import pythons
 
 ROOT = Path(__file__).parents[1]
+
+#: Steps at a time, and processes of the tests: one more than work at a time, as each often waits for a server.
+AT_ONCE = min(os.cpu_count() or 1, 4) + 1
+
 PROGRAMS = Path(sys.executable).parent
 
 LINT = {
@@ -65,8 +69,8 @@ def run(name: str, command: list[str]) -> Result:
 
 
 def run_all(steps: dict[str, list[str]]) -> Iterator[Result]:
-    """Run the steps, two at a time; what a failed one printed is shown."""
-    with ThreadPoolExecutor(2) as pool:
+    """Run the steps; what a failed one printed is shown."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [pool.submit(run, name, command) for name, command in steps.items()]
         for future in as_completed(running):
             result = future.result()
@@ -77,8 +81,7 @@ def run_all(steps: dict[str, list[str]]) -> Iterator[Result]:
 def run_tests() -> Result:
     """Run pytest, seen by everyone."""
     start = time.monotonic()
-    workers = str(min(os.cpu_count() or 1, 4))
-    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(AT_ONCE), "--dist", "worksteal"]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL)
     return Result("pytest", done.returncode == 0, time.monotonic() - start)
 
@@ -99,9 +102,12 @@ def main() -> int:
             print(ROOT / DOCS_BUILD / "index.html")
         return int(not passed)
     here, absent = pythons.others()
-    steps = LINT | DOCS | {"the wheel": ["python", "tools/try_wheel.py"]}
-    for version, python in here.items():
-        steps[f"Python {version}"] = ["python", "tools/pythons.py", version, python]
+    # They take longest, and much of it they wait: the others run beside them.
+    steps = {
+        f"Python {version}": ["python", "tools/pythons.py", version, python]
+        for version, python in here.items()
+    }
+    steps |= LINT | DOCS | {"the wheel": ["python", "tools/try_wheel.py"]}
     results = [*run_all(steps), run_tests()]
     failed = [result.name for result in results if not result.passed]
     print(*results, sep="\n")

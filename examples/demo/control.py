@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 #: Names the pipe to ``up.py`` in the web process; missing where the app was started without it.
@@ -76,3 +78,13 @@ def ports() -> dict[str, int]:
     """Where the compared apps listen, those on Celery where that is here; empty where nobody looks after them."""
     given: dict[str, int] = json.loads(os.environ.get(PORTS, "{}"))
     return given
+
+
+def worker_of(app: str) -> str:
+    """What the worker of Celery beside an app is called."""
+    return f"{app} worker"
+
+
+def celery_is_here() -> bool:
+    """Whether Celery can be compared, with a Redis of its own."""
+    return bool(shutil.which("redis-server") and find_spec("celery") and find_spec("redis"))

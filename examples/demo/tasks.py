@@ -1,6 +1,7 @@
 """What becomes of the tasks of a Celery app that keeps no results: its worker writes it down, the web process reads.
 
-A task is in Redis until it begins. From then on its worker alone has it, and a file of ours says which process that is.
+A task is in Redis until it is acknowledged, when it begins. Then its worker alone has it, and a file of ours says which
+process that is.
 """
 
 from __future__ import annotations
@@ -29,23 +30,21 @@ class Watch:
         self._redis = redis.Redis.from_url(broker)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        signals.task_received.connect(self._received, weak=False)
         signals.task_prerun.connect(self._began, weak=False)
         signals.task_failure.connect(self._failed, weak=False)
         signals.task_success.connect(self._ended, weak=False)
 
     def held(self, email: str) -> stage.Held:
         """Whether it waits or is being sent, or what went wrong."""
+        waits = (*self._redis.lrange(self._queue, 0, -1), *self._redis.hvals("unacked"))
+        if any(email in _body(one) for one in waits):
+            return stage.Held("waiting")
         known = self._read(email)
         if known and (not known["pid"] or _lives(known["pid"])):
             return stage.Held(known["state"], known["said"], 1)
-        waits = (*self._redis.lrange(self._queue, 0, -1), *self._redis.hvals("unacked"))
-        return stage.Held("waiting" if any(email in _body(one) for one in waits) else "")
+        return stage.Held("")
 
     # -- in the worker -----------------------------------------------------------------------------------
-
-    def _received(self, request: Any, **_: object) -> None:
-        self._write(request.args, "waiting")
 
     def _began(self, args: Any, **_: object) -> None:
         self._write(args, "sending")
@@ -83,7 +82,7 @@ def _lives(pid: int) -> bool:
     return False
 
 
-def _body(task: bytes) -> str:
+def _body(task: bytes | str) -> str:
     """The arguments in a task as it is in Redis; of one that its worker has, behind its place."""
     message = json.loads(task)
     message = message[0] if isinstance(message, list) else message

@@ -14,7 +14,6 @@ import fcntl
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -24,20 +23,30 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NoReturn
 
-from control import APPS, CELERY, CELERY_APPS, PIPE, PORTS, Condition, Order, Worker
+from control import (
+    APPS,
+    CELERY,
+    CELERY_APPS,
+    PIPE,
+    PORTS,
+    Condition,
+    Order,
+    Worker,
+    celery_is_here,
+    worker_of,
+)
 from spool import Spool
 
 HERE = Path(__file__).parent
 FLASK = (sys.executable, "-m", "flask", "--app")
 APP = (*FLASK, str(HERE / "app.py"))
 RUN = ("run", "--no-reload", "--no-debugger", "--port")
-CELERY_WORKER = ("worker", "--pool", "solo", "--without-mingle", "--loglevel", "warning")
+CELERY_WORKER = ("worker", "--concurrency", "1", "--without-mingle", "--loglevel", "warning")
 START_SECONDS = 30
-STOP_SECONDS = 2
+STOP_SECONDS = 5
 RESTART_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 
@@ -47,7 +56,7 @@ GREETING = """
 
     {url}
 
-  web app      flask run          pid {web}
+  web app      flask run          pid {webapp}
   worker       flask mail worker  pid {worker}
   mail server  127.0.0.1:{smtp:<9}  pid {mailserver}; keeps what it receives, nothing leaves this machine
   compared     before.py          pid {before}
@@ -143,7 +152,8 @@ class Demo:
         folder = self._folder / "broker"
         folder.mkdir(exist_ok=True)
         place = ("--bind", "127.0.0.1", "--port", str(self._broker_port), "--dir", str(folder))
-        broker = await self._spawn("broker", "redis-server", *place, "--appendonly", "yes")
+        kept = ("--appendonly", "yes", "--appendfsync", "always")
+        broker = await self._spawn("broker", "redis-server", *place, *kept)
         await until(broker, lambda: listens(self._broker_port))
         return broker
 
@@ -198,15 +208,11 @@ class Demo:
         print(
             GREETING.format(
                 url=f"http://127.0.0.1:{self._port}/",
-                web=pids["webapp"],
-                worker=pids["worker"],
-                mailserver=pids["mailserver"],
-                before=pids["before"],
-                after=pids["after"],
+                smtp=self._spool.port(),
                 celery=celery,
                 ways="eight" if self._celery else "six",
-                smtp=self._spool.port(),
                 logs=self._logs,
+                **pids,
             ),
             flush=True,
         )
@@ -237,7 +243,8 @@ class Demo:
                 continue
             for name in (whom, worker_of(whom)):
                 if name in self._children and not self._children[name].over:
-                    self._children[name].process.kill()
+                    # With what it has started: each has a process group of its own.
+                    os.killpg(self._children[name].process.pid, signal.SIGKILL)
 
     async def _keep_worker(self) -> NoReturn:
         """Start the worker again: after a while where it was killed, when asked to in any case."""
@@ -351,16 +358,6 @@ def listens(port: int) -> bool:
     """Whether anybody does on a port."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def worker_of(app: str) -> str:
-    """What the worker of Celery beside an app is called."""
-    return f"{app} worker"
-
-
-def celery_is_here() -> bool:
-    """Whether Celery can be compared, with a Redis of its own."""
-    return bool(shutil.which("redis-server") and find_spec("celery") and find_spec("redis"))
 
 
 def say(text: str) -> None:

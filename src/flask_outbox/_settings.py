@@ -420,9 +420,7 @@ def of_transport(settings: Settings, given: Mapping[str, object]) -> Settings:
 def unknown_keys(config: Config) -> list[str]:
     """The ``MAIL_*`` keys that are set and mean nothing here, each with the ones that may be meant."""
     known = [row.key for row in SETTINGS]
-    mine = {
-        key for key, value in config.items() if key.startswith("MAIL_") and not _unset(value)
-    }
+    mine = {key for key, value in config.items() if key.startswith("MAIL_") and not _unset(value)}
     return [_nearest(key, known) for key in sorted(mine.difference(known))]
 
 

@@ -15,9 +15,6 @@ from .faults import FAULTS
 
 _HEAD = "| database | workers | strikes | messages | lost | finished twice | repeated | allowed |"
 
-#: Kills for each other strike.
-_OTHERS = 10
-
 
 def main() -> int:
     if "--engine" in sys.argv:
@@ -27,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev campaign", description=__doc__)
     parser.add_argument("--database", nargs="+", default=["sqlite", "postgresql", "mariadb"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 4])
-    parser.add_argument("--kills", type=int, default=100, help="and a tenth of each other fault")
+    parser.add_argument("--kills", type=int, default=100, help="and a share of each other fault")
     parser.add_argument(
         "--faults",
         nargs="+",
@@ -66,8 +63,7 @@ def _counts(named: Sequence[str], kills: int) -> Mapping[str, int]:
         name, _, count = word.partition("=")
         if name not in FAULTS:
             raise ValueError(f"no fault is called {name!r}")
-        few = kills if name == "kill" else max(1, kills // _OTHERS)
-        counts[name] = int(count) if count else few
+        counts[name] = int(count) if count else max(1, int(kills * FAULTS[name].share))
     return counts
 
 

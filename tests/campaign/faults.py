@@ -96,11 +96,13 @@ class Fault:
     :param strike: does it.
     :param struck: of so many workers, those whose contents on the way may be sent again after one.
     :param unsaid: whether a send that it breaks off may be stored without the sender having been told.
+    :param share: how many there are for each kill, where nobody says otherwise.
     """
 
     strike: Callable[[Scene], None]
     struck: Callable[[int], int] = lambda workers: 0
     unsaid: bool = False
+    share: float = 0.1
 
 
 def _of_others(workers: int) -> int:
@@ -109,14 +111,15 @@ def _of_others(workers: int) -> int:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "kill": Fault(lambda scene: scene.victim.kill(), lambda workers: 1),
+    "kill": Fault(lambda scene: scene.victim.kill(), lambda workers: 1, share=1.0),
+    "sender": Fault(lambda scene: scene.sender.kill(), unsaid=True),
     "freeze": Fault(
         lambda scene: scene.victim.freeze(LEASE + 1), lambda workers: min(1, _of_others(workers))
     ),
-    "sender": Fault(lambda scene: scene.sender.kill(), unsaid=True),
-    "drop": Fault(lambda scene: scene.drops.order(scene.chance)),  # it costs by the connection
+    # It costs by the connection.
+    "drop": Fault(lambda scene: scene.drops.order(scene.chance), share=0.5),
+    "cut": Fault(lambda scene: scene.server.cut(scene.chance), unsaid=True, share=0.5),
     "restart": Fault(lambda scene: scene.server.restart(), _of_others, unsaid=True),
-    "cut": Fault(lambda scene: scene.server.cut(scene.chance), unsaid=True),
     "exhaust": Fault(_exhaust, _of_others, unsaid=True),
     "full": Fault(_fill, _of_others, unsaid=True),
 }

@@ -1,20 +1,19 @@
 """``python -m campaign.memory``: what a worker of Celery's takes of the memory, task after task.
 
-It has one process, which does one task at a time (``-P solo``), each of one message, within a context of the
-application that the task pushes.
+It has one process (``-P threads``); each task is of one message, and pushes a context of the application.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from flask import Flask
 
 from flask_outbox import Mail, Message
 from journeys.accounting import AccountingServer
-from servers.process import wait_until
 from servers.redis import Redis
 from task_queues.test_celery import OnRedis
 
@@ -31,20 +30,18 @@ def main(most: int) -> None:
         folder = Path(parent, "memory")
         folder.mkdir()
         workplace = OnRedis(folder, server.port, broker.url)
-        workplace.pool = ("-P", "solo")
+        workplace.pool = ("-P", "threads", "-c", "16")
         # Nobody but the tasks is to tell of a message.
         workplace.env["FLASK_MAIL_RELAY_PATIENCE"] = "86400"
         ids = _stored(workplace, most)
         queue = workplace.app(workplace.queue("mail")).extensions["flask_outbox"].wiring.tasks.queue
         workplace.start()
         print("| tasks | MB |", "|---|---|", sep="\n")
-        done = 0
-        for look in (look for look in LOOKS if look <= most):
-            for id in ids[done:look]:
+        for before, look in pairwise((0, *(look for look in LOOKS if look <= most))):
+            for id in ids[before:look]:
                 queue.publish([id], 1)
-            done = look
-            wait_until(lambda: server.count >= done, f"{done} messages", deadline=3_600)
-            print(f"| {done} | {_resident(workplace.worker.pid) / 1024:.1f} |", flush=True)
+            server.wait_for(look, deadline=3_600)
+            print(f"| {look} | {_resident(workplace.worker.pid) / 1024:.1f} |", flush=True)
         workplace.close()
 
 

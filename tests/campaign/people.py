@@ -14,8 +14,8 @@ from pathlib import Path
 
 from servers.process import Process
 
-#: How a worker ends that finds none.
-_NO_DATABASE = "Error: The outbox's database refused"
+#: How a worker ends that begins while its database is away or its disk full.
+_UNUSABLE = "Error: The outbox"
 
 
 class Worker:
@@ -39,7 +39,7 @@ class Worker:
         self.look_after(-signal.SIGKILL)
 
     def look_after(self, *allowed: int) -> None:
-        """Start it again where it has ended because there was no database when it began: a service manager does so.
+        """Start it again where it could not use the outbox when it began: a service manager does so.
 
         :param allowed: what else it may have ended with.
         :raises RuntimeError: it has ended by itself.
@@ -47,7 +47,7 @@ class Worker:
         if (code := self._process.ended) is None:
             return
         last = self._log.read_text(errors="replace").splitlines()[-50:]
-        if code not in allowed and not any(line.startswith(_NO_DATABASE) for line in last[-3:]):
+        if code not in allowed and not any(line.startswith(_UNUSABLE) for line in last[-3:]):
             raise RuntimeError("\n".join([f"A worker ended by itself with {code}:", *last]))
         self._start()
 

@@ -101,7 +101,8 @@ def once(relay: Relay) -> None:
 def test_it_tells_of_what_is_tried_again_and_of_what_was_lost(
     store: Store, make: Callable[[Broker], Relay]
 ) -> None:
-    put(store, 1, 2, age=50)
+    put(store, 1)
+    put(store, 2, age=50)
     put(store, 3, age=61)
     put(store, 4, terms=Terms(due=store.now() - 1), age=5)
     put(store, 5, terms=Terms(due=store.now() + 60))

@@ -133,3 +133,26 @@ def test_no_more_is_kept_than_has_room(
     queue.going.set()
     process.close()
     assert sum(len(ids) for _, ids in queue.told) == dispatch.KEPT
+
+
+def test_where_the_process_may_end_at_once_the_sender_waits_for_the_broker(
+    dispatcher: Dispatcher, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each letter; nothing is gathered then."""
+    monkeypatch.setattr(Queue, "ends_soon", lambda self: True)
+    monkeypatch.setattr(Queue, "gather", 3600.0)
+    monkeypatch.setattr(dispatch, "HASTE", 20.0)
+    for number in range(3):
+        dispatcher.put([str(number)], 1)
+        assert queue.told[number:] == [(1, [str(number)])]
+
+
+def test_not_even_then_does_it_wait_for_one_that_hangs(
+    dispatcher: Dispatcher, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queue, "ends_soon", lambda self: True)
+    monkeypatch.setattr(dispatch, "HASTE", 0.01)
+    queue.going.clear()
+    dispatcher.put(["1"], 1)
+    assert queue.told == []
+    queue.going.set()

@@ -63,11 +63,12 @@ class Demo:
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[Demo]:
+def up(folder: Path, *options: str) -> Iterator[Demo]:
+    """A demo; Celery, which takes a server and six processes more, is one test's alone."""
     said = folder / "said"
     with said.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, str(UP), "--dir", str(folder / "demo"), "--port", "0"],
+            [sys.executable, str(UP), "--dir", str(folder / "demo"), "--port", "0", *options],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -89,7 +90,7 @@ def up(folder: Path) -> Iterator[Demo]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One demo for most tests; after them SIGTERM ends it politely, and nothing of it is left."""
-    with up(tmp_path_factory.mktemp("demo")) as running:
+    with up(tmp_path_factory.mktemp("demo"), "--no-celery") as running:
         yield running
     assert running.process.returncode == 0
     assert [pid for pid in running.children() if runs(pid)] == []

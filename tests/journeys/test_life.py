@@ -117,7 +117,9 @@ def test_the_external_worker_takes_precedence_over_the_worker_thread(
         post(f"{url}/send/1")
         server.wait_for(1)
         with deployment.worker() as worker:
-            wait_until(lambda: "drains the outbox now" in worker.log.read_text(), "the worker's turn")
+            wait_until(
+                lambda: "drains the outbox now" in worker.log.read_text(), "the worker's turn"
+            )
             post(f"{url}/send/1?first=1")
             server.wait_for(2)
             worker.check_alive()

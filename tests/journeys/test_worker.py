@@ -295,7 +295,9 @@ def test_two_processes_share_the_work_of_a_server_database(
     deployment.env["FLASK_MAIL_OUTBOX_URL"] = url
     assert deployment.cli("init-db").returncode == 0
     with deployment.worker("--processes", "2") as parent:
-        wait_until(lambda: parent.log.read_text().count("drains the outbox now") == 2, "two workers")
+        wait_until(
+            lambda: parent.log.read_text().count("drains the outbox now") == 2, "two workers"
+        )
         deployment.fill(200)
         server.wait_for(200)
     store = Store(url)

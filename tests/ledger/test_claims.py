@@ -359,6 +359,20 @@ def test_a_claim_costs_the_same_however_many_letters_wait(store: Store, effort: 
     assert taken() == few
 
 
+def test_a_claim_of_single_letters_costs_the_same_however_many_wait(
+    store: Store, effort: Effort
+) -> None:
+    def taken(*numbers: int) -> int:
+        letters = [letter(number).id for number in numbers]
+        return effort(lambda: store.claim("default", 1, 10, now=NOW, lease=30, letters=letters))
+
+    put(store, *range(100, 140))
+    taken(100, 139)
+    few = taken(101, 138)
+    put(store, *range(140, 2_000))
+    assert taken(102, 1_999) < 1.1 * few
+
+
 def test_a_claim_costs_the_same_behind_a_paused_lane(store: Store, effort: Effort) -> None:
     def taken() -> int:
         return effort(lambda: (store.agenda(NOW), claim(store, 10)))

@@ -338,6 +338,16 @@ def test_the_status_tells_what_holds_mail_back(limited: Store) -> None:
     ]
 
 
+def test_of_a_transport_that_failed_nothing_is_told_once_nothing_waits_for_it(
+    limited: Store,
+) -> None:
+    put(limited, 1, terms=Terms("smtp://127.0.0.1:1"))
+    fail(limited, take(limited, "smtp://127.0.0.1:1"))
+    assert [one.failures for one in Reports(limited).status(NOW).closed] == [1]
+    limited.cancel(letter(1).id, NOW)
+    assert Reports(limited).status(NOW).closed == ()
+
+
 # -- cost ------------------------------------------------------------------------------------------------------
 
 Traced = Callable[[], list[str]]

@@ -9,14 +9,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, signals
-from flask import Flask
+from flask import Flask, appcontext_pushed
 
-from flask_outbox.engines.celery import DELIVER, TIME_LIMIT
+from flask_outbox.engines.celery import DELIVER, RELAY, TIME_LIMIT
 from flask_outbox.errors import ConfigurationError
 from flask_outbox.signals import message_sent
 from journeys.accounting import AccountingServer
@@ -53,7 +54,7 @@ def taken(celery: Celery, queue: str = "celery") -> list[Any]:
 
 _APPLICATIONS = """
 from celery import Celery, _state
-from flask import Flask
+from flask import Flask, appcontext_pushed
 from flask_outbox import Mail, Message
 
 app = Flask("shop")
@@ -138,11 +139,38 @@ def test_a_celery_of_two_applications_needs_to_be_told_which_is_meant(
         assert deliver([id]) == {"sent": 1}
 
 
+def test_a_task_needs_no_context_and_pushes_none_where_it_runs(make: Make, celery: Celery) -> None:
+    app, pushed = make("celery", celery), []
+
+    def note(sender: Flask, **_: object) -> None:
+        pushed.append(threading.current_thread().name)
+
+    one, two = send(app).id, send(app).id
+    with appcontext_pushed.connected_to(note, app):
+        assert celery.tasks[DELIVER].run([one]) == {"sent": 1}
+        with app.app_context():
+            assert celery.tasks[DELIVER].run([two]) == {"sent": 1}
+        app.extensions["flask_outbox"].close()  # receivers have been called
+    here = threading.current_thread().name
+    assert pushed.count(here) == 1
+    assert set(pushed) == {here, "flask-outbox-watch"}
+
+
 def test_mail_that_was_closed_begins_anew_with_the_next_task(make: Make, celery: Celery) -> None:
     app = make("celery", celery)
     id = send(app).id
     app.extensions["flask_outbox"].close()
     assert celery.tasks[DELIVER].run([id]) == {"sent": 1}
+
+
+def test_a_task_for_a_schedule_tells_of_what_is_due(make: Make, celery: Celery) -> None:
+    app = make("celery", celery)
+    receipt = send(app, delay=timedelta(seconds=0.01))
+    reports = app.extensions["flask_outbox"].reports()
+    wait_until(lambda: reports.get(receipt.id).state == "queued", "moment of the message")
+    celery.tasks[RELAY].run()
+    (message,) = taken(celery)
+    assert message.payload[0] == [[receipt.id]]
 
 
 def test_what_is_no_celery_app_is_refused(make: Make) -> None:

@@ -113,6 +113,17 @@ def test_an_immediate_huey_sends_without_an_outbox(make: Make, smtp_here: Accoun
     assert smtp_here.count == 1
 
 
+def test_an_immediate_huey_says_that_nothing_is_tried_again(
+    make: Make, smtp_here: AccountingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    huey = MemoryHuey(immediate=True)
+    app = make("huey", huey, MAIL_OUTBOX_URL=None)
+    fail(smtp_here, 1)
+    send(app)
+    assert "an immediate Huey has nothing that waits" in caplog.text
+    assert [result["state"] for result in results(huey)] == ["queued"]
+
+
 def test_options_are_those_of_the_priority(make: Make) -> None:
     huey = MemoryHuey()
     options = {"expires": 300, "high": {"priority": 10}, "low": {"expires": None}}

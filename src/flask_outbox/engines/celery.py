@@ -71,8 +71,11 @@ _OPTIONS = {
     *_PUBLISHED,
     *("compression", "delivery_mode", "expires", "headers", "ignore_result", "link", "link_error"),
     *("mandatory", "reply_to", "shadow", "soft_time_limit", "time_limit"),
-    *("MessageGroupId", "MessageDeduplicationId"),
+    "MessageGroupId",
 }
+
+#: What is shown of the arguments of a task that carries a letter.
+_UNSAID = "('<a letter>',)"
 
 _queues: WeakSet[CeleryQueue] = WeakSet()
 
@@ -134,10 +137,6 @@ def _limits(task: Any) -> dict[str, int]:
     given = task.time_limit, task.soft_time_limit
     general = conf.task_time_limit, conf.task_soft_time_limit
     return _LIMITS if given in (general, (None, None)) else {}
-
-
-#: What is shown of the arguments of a task that carries a letter.
-_UNSAID = "('<a letter>',)"
 
 
 def _only_one() -> Celery:
@@ -247,19 +246,30 @@ def _connections(celery: Celery) -> _Connections:
 
 
 def _queue(celery: Celery) -> CeleryQueue:
-    """That of the application whose mail the tasks of a Celery app send."""
+    """That of the application whose mail the tasks of a Celery app send.
 
-    def uses(queue: CeleryQueue) -> bool:
-        try:
-            return queue.find() is celery
-        except (ConfigurationError, RuntimeError):
-            return (
-                False  # the mail of another application, which cannot be sent; or that one is gone
-            )
-
-    found = [queue for queue in list(_queues) if uses(queue)]
+    :raises ConfigurationError: there is none, or more than one.
+    """
+    found = _using(celery, lambda error: None)
     host = host_of(found, lambda queue: True)
     return next(queue for queue in found if queue.host == host)
+
+
+def _using(celery: Celery, hear: Callable[[ConfigurationError], object]) -> list[CeleryQueue]:
+    """All of those.
+
+    :param hear: told why the mail of another application cannot be sent.
+    """
+    found = []
+    for queue in list(_queues):
+        try:
+            if queue.find() is celery:
+                found.append(queue)
+        except ConfigurationError as error:
+            hear(error)
+        except RuntimeError:
+            continue  # its application is gone
+    return found
 
 
 def deliver(self: Any, ids: list[str]) -> dict[str, int]:
@@ -326,14 +336,8 @@ shared_task(name=RELAY, bind=True, ignore_result=True)(relay)
 
 
 def _start_relay(sender: Any, **_: object) -> None:
-    for queue in list(_queues):
-        try:
-            used = queue.find() is sender.app
-        except ConfigurationError as error:
-            logger.error("the mail of an application of this worker is not sent: %s", error)
-            continue
-        if used:
-            queue.host.start_relay()
+    for queue in _using(sender.app, lambda error: logger.error("no mail is sent: %s", error)):
+        queue.host.start_relay()
 
 
 def _close(**_: object) -> None:

@@ -5,6 +5,7 @@ They are made by ``Mail(app)``, so the Huey has to be there then for its consume
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from inspect import signature
@@ -18,6 +19,8 @@ from huey.utils import normalize_time
 from ..errors import ConfigurationError
 from .parcel import id_of
 from .task_queue import Host, TaskOptions, TaskQueue, host_of, using
+
+logger = logging.getLogger("flask_outbox")
 
 #: What the tasks are called, behind ``flask_outbox.``
 DELIVER, DELIVER_LETTER = "deliver", "deliver_letter"
@@ -98,10 +101,13 @@ def _made(huey: Huey) -> dict[str, TaskWrapper]:
     def deliver_letter(document: str, task: Task) -> dict[str, Any]:
         """Send a message that is stored nowhere; tried again when our policy says so, by Huey's own retry."""
         carried = _host(huey).carry(document)
-        if carried.again is not None:
-            task.args = (carried.again,)
-            raise RetryTask(delay=carried.delay)
-        return carried.result
+        if carried.again is None:
+            return carried.result
+        if huey.immediate:
+            logger.error("a message is not tried again: an immediate Huey has nothing that waits")
+            return carried.result
+        task.args = (carried.again,)
+        raise RetryTask(delay=carried.delay)
 
     def start_relay() -> None:
         # Called by each worker; those of one process have one relay.

@@ -262,7 +262,7 @@ class Reports:
                 tuple(self._lane(connection, lane) for lane in lanes),
                 _paused(connection, asked),
                 tuple(_worker(row) for row in connection.execute(queries.workers(), asked)),
-                tuple(_closed(row, now) for row in connection.execute(queries.closings(), asked)),
+                tuple(_closings(connection, asked, lanes, now)),
             )
 
     def brief(self, now: float) -> Brief:
@@ -380,9 +380,16 @@ def _attempt(row: Any) -> AttemptView:
     )
 
 
-def _closed(row: Any, now: float) -> ClosedView:
-    opens = None if row.opens is None else seconds(row.opens)
-    return ClosedView(row.lane, opens if opens and opens > now else None, row.failures)
+def _closings(
+    connection: Connection, asked: Mapping[str, object], lanes: Sequence[Lane], now: float
+) -> Iterator[ClosedView]:
+    """What holds mail back. A transport whose last letter was given up stays one that failed, and concerns nobody."""
+    wanted = {lane.transport for lane in lanes}
+    for row in connection.execute(queries.closings(), asked):
+        if row.failures and row.lane not in wanted:
+            continue
+        opens = None if row.opens is None else seconds(row.opens)
+        yield ClosedView(row.lane, opens if opens and opens > now else None, row.failures)
 
 
 def _worker(row: Any) -> WorkerView:

@@ -142,7 +142,8 @@ class AppDesk:
         """End what the application runs in this process; whatever comes later starts anew."""
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
-            self._closed = wiring  # by its task queue a task that comes later still finds the application
+            # By its task queue a task that comes later still finds the application.
+            self._closed = wiring
             wiring.close()
 
     # -- for the face ------------------------------------------------------------------------------------------

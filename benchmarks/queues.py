@@ -76,7 +76,7 @@ _WAYS: dict[Way, Gate | None] = {
 
 
 def run(scale: Scale) -> Iterator[Row]:
-    ways = list(_WAYS)[: scale.queues]
+    ways = [way for way in _WAYS if way.outbox in (NONE, *databases.chosen)][: scale.queues]
     for kind in dict.fromkeys(way.broker for way in ways):
         yield from _throughput(kind, [way for way in ways if way.broker == kind], scale)
     yield from _requests(scale)
@@ -146,7 +146,8 @@ _DATABASES = ("sqlite", "postgresql")
 
 
 def _requests(scale: Scale) -> Iterator[Row]:
-    whats = {kind: f"mail.send(), celery, {databases.NAMES[kind]}" for kind in _DATABASES}
+    kinds = [kind for kind in _DATABASES if kind in databases.chosen][: scale.queues]
+    whats = {kind: f"mail.send(), celery, {databases.NAMES[kind]}" for kind in kinds}
     with ExitStack() as stack:
         ways: dict[str, Callable[[], object]] = {}
         if here("celery") and not brokers.missing("redis"):

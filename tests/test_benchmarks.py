@@ -41,6 +41,8 @@ def table() -> list[str]:
         "SMTP 50 ms away",
         "round trips",
         "durable drain",
+        "celery, Redis",
+        "mail.send(), celery",
         "drain, PostgreSQL, 2 workers",
         "request while mail is sent",
         "claim",

@@ -47,19 +47,20 @@ ENDS = {
     MARIADB: ["COMMIT"],
 }
 
-#: What is no statement of ours; psycopg2 sets what it has set before once more after a look.
+#: What is no statement of ours; psycopg2 sets what it has set before once more after one without a transaction.
 _OTHERS = {"BEGIN", "COMMIT", "ROLLBACK", "SET"}
 
 #: How a look begins that finds the lanes.
 _LOOKS = {"WITH RECURSIVE", "SELECT this.lane,"}
 
-LOOK, JOIN = "a worker looks for what is due", "a send that joins a transaction"
+SEND, LOOK = "a send", "a worker looks for what is due"
+JOIN = "a send that joins a transaction"
 
-#: Where it is otherwise: a look is no transaction, and there is another one to join.
+#: Where it is otherwise: a single statement needs no transaction of its own, and there is another one to join.
 OTHER_ENDS: dict[str, dict[str, list[str]]] = {
     "sqlite": {LOOK: []},
-    POSTGRES: {LOOK: [], JOIN: []},
-    PSYCOPG2: {LOOK: ["SET"], JOIN: []},
+    POSTGRES: {SEND: [], LOOK: [], JOIN: []},
+    PSYCOPG2: {SEND: ["SET"], LOOK: ["SET"], JOIN: []},
     MARIADB: {LOOK: ["ROLLBACK"], JOIN: []},
 }
 
@@ -126,7 +127,7 @@ def finish(many: int) -> Act:
 
 #: By their names in the page.
 ACTS: dict[str, Act] = {
-    "a send": send(),
+    SEND: send(),
     "a send with a `key`": send(key="welcome:1"),
     "a send with an attachment": send(file=True),
     JOIN: join,
@@ -256,7 +257,7 @@ def test_a_send_a_claim_and_a_result_are_as_many_statements_as_the_page_says(
     assert found.items() <= page.items()
 
 
-def test_each_write_is_one_transaction_and_a_look_needs_none(
+def test_each_write_of_several_statements_is_one_transaction(
     kind: str, store: Store, said: Said
 ) -> None:
     ends = {

@@ -103,10 +103,9 @@ class CeleryWorker:
     @property
     def children(self) -> list[int]:
         """The processes that run its tasks; those that a killed one has left are not yet there again."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         with suppress(FileNotFoundError):
-            return [
-                *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
-            ]
+            return [*map(int, listed.read_text().split())]
         return []
 
     def kill(self) -> None:
@@ -134,8 +133,8 @@ class CeleryWorker:
         code = self._process.ended
         if code is None:
             return
-        said = self._log.read_bytes().decode(errors="replace")
-        if code != -signal.SIGKILL and _BROKER_LOST not in said[self._read :]:
+        said = self._log.read_bytes()[self._read :].decode(errors="replace")
+        if code != -signal.SIGKILL and _BROKER_LOST not in said:
             raise RuntimeError(f"A worker ended by itself with {code}:\n{said[-3000:]}")
         self._process.kill()
         self._start()

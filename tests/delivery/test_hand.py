@@ -25,12 +25,16 @@ class Claimed(NamedTuple):
     priority: int = 1
     transport: str = "default"
     letter: Weighed = Weighed(1_000)
+    token: int = 1
 
 
 class Carried(NamedTuple):
     """As much of a carriage."""
 
     claim: Claimed
+
+    def lose(self) -> None:
+        """The lease is no longer ours."""
 
 
 def a_hand(concurrency: int = 2, seconds: float = 0.0, kept: int = 0) -> Hand:
@@ -59,6 +63,39 @@ def test_the_urgent_ones_are_sent_first_and_the_older_of_two() -> None:
     take(hand, Claimed(1, priority=2), Claimed(2, priority=0), Claimed(3, priority=0))
     sent = [hand.next("default") for _ in range(3)]
     assert [carriage.claim.delivery_id for carriage in sent if carriage] == [2, 3, 1]
+
+
+def test_what_was_lost_and_is_claimed_again_takes_the_place_of_what_is_still_in_hand() -> None:
+    """Others had it meanwhile, and have given it back; what comes of the former claim is nobody's business any more."""
+    hand = a_hand(1)
+    former, anew = Claimed(1, token=1), Claimed(1, token=2)
+    take(hand, former, Claimed(2), anew)
+    assert (len(hand), hand.size) == (2, 2_000)
+    sent = hand.next("default")
+    assert sent is not None
+    assert sent.claim == anew
+    hand.carried(sent.claim)
+    hand.drop([cast(Claim, former)])
+    assert [claim.delivery_id for claim in hand.claims] == [1, 2]
+    hand.drop([cast(Claim, anew), cast(Claim, Claimed(2))])
+    assert (len(hand), hand.size) == (0, 0)
+    assert carry(hand)  # the other one was started before it was dropped
+    assert not hand.transports
+
+
+def test_what_was_lost_while_it_is_sent_is_sent_again_beside_it() -> None:
+    hand = a_hand(2)
+    former, anew = Claimed(1, token=1), Claimed(1, token=2)
+    take(hand, former)
+    first = hand.next("default")
+    take(hand, anew)
+    second = hand.next("default")
+    assert first is not None
+    assert second is not None
+    assert (first.claim, second.claim) == (former, anew)
+    hand.carried(first.claim)
+    hand.drop([first.claim])
+    assert (len(hand), hand.size) == (1, 1_000)
 
 
 def test_no_more_are_sent_at_once_than_the_transport_takes() -> None:

@@ -306,6 +306,18 @@ def test_a_lane_of_a_domain_belongs_to_its_transport(store: Store) -> None:
     assert replace(lane, lane="smtp example.org").transport == "smtp"
 
 
+def test_what_was_due_before_the_beginning_of_the_lane_is_left_to_the_next_look(
+    store: Store,
+) -> None:
+    put(store, 1, now=NOW - 5)
+    put(store, 2)
+    (lane,) = store.agenda(NOW)
+    assert lane.due == NOW - 5
+    found = store.claim("default", 1, 10, now=NOW, lease=LEASE, begin=NOW)
+    assert ids(found) == [2]
+    assert ids(claim(store)) == [1]
+
+
 # -- cost ------------------------------------------------------------------------------------------------------
 
 

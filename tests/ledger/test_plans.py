@@ -28,7 +28,14 @@ _SERIES = {
 
 #: What runs at every claim and every result, with what it is asked.
 ASKED: dict[str, dict[str, object]] = {
-    "candidates": {"env": "", "lane": "default", "priority": 1, "now": NOW * 1000, "limit": 10},
+    "candidates": {
+        "env": "",
+        "lane": "default",
+        "priority": 1,
+        "now": NOW * 1000,
+        "limit": 10,
+        "begin": 0,
+    },
     "claim": {"until": 1, "token": 1, "worker": None, "rows": document([{"id": 5, "rescued": 0}])},
     "held": {"rows": document([{"id": 5, "token": 1}])},
     "extend": {"until": 1, "rows": document([{"id": 5, "token": 1}])},

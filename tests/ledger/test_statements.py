@@ -23,7 +23,7 @@ OF_BOTH = [name for name in NAMES if name not in vars(JoinedStatements)]
 #: The plan of SQLite for what is run again and again, each line of it.
 PLANS = {
     "candidates": [
-        "SEARCH mail_delivery USING INDEX ix_mail_delivery_live (env=? AND lane=? AND priority=? AND due<?)"
+        "SEARCH mail_delivery USING INDEX ix_mail_delivery_live (env=? AND lane=? AND priority=? AND due>? AND due<?)"
     ],
     "claim": ["SCAN rows", "SEARCH mail_delivery USING INTEGER PRIMARY KEY (rowid=?)"],
     "held": ["SCAN rows", "SEARCH mail_delivery USING INTEGER PRIMARY KEY (rowid=?)"],

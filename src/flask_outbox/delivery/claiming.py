@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from ..ledger.claims import Ended, Lane
+from ..ledger.clock import boot_clock
 from ..ledger.store import Claim, Store
 from .hand import Room
 
@@ -35,7 +36,9 @@ class Claimer:
         :param allowance: how many letters at most.
         :returns: the claims, and when the next of what is not due yet, or not open, is.
         """
-        now = self._store.now()
+        # As of the moment at which the worker looked at what it has: its leases ran then, and may have ended since, where
+        # this had to wait for the database.
+        now = self._store.now() - (boot_clock() - room.since)
         claims: list[Claim] = []
         lanes = self._store.agenda(now)
         # When lanes open that have something due which there is room for.
@@ -59,6 +62,7 @@ class Claimer:
                 most,
                 now=now,
                 lease=self._lease,
+                begin=lane.due,
                 budget=room.bytes,
                 one_always=room.empty,
                 tell=self._tell,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
+from ..ledger.clock import boot_clock
 from ..ledger.store import Claim
 from ..transports.dsn import is_url
 from .carriage import URGENT, Carriage
@@ -64,6 +65,8 @@ class Room:
         self.short = False
         self.full = bytes <= 0 and not empty
         self._report_unknown = report_unknown
+        #: When it was looked at what is in hand, by :func:`boot_clock`.
+        self.since = boot_clock()
 
     def interval(self, poll: float) -> float:
         """Seconds between two looks, that not each ring may cause one which promises little.
@@ -123,6 +126,14 @@ class _Line:
 
     def __len__(self) -> int:
         return self.carrying + len(self.ahead)
+
+    def leave_out(self, former: Carriage) -> None:
+        """Do not start this one, if it was not."""
+        rest = [one for one in self.ahead if one[2] is not former]
+        if len(rest) < len(self.ahead):
+            self.ahead = rest
+            heapify(self.ahead)
+            self.urgent -= former.claim.priority == URGENT
 
     def cut(self) -> list[Carriage]:
         """Take away those claimed ahead."""
@@ -185,8 +196,12 @@ class Hand:
         return Share(max(others, _worth(free, most), min(free, kept - line.urgent)), others)
 
     def take(self, carriage: Carriage) -> None:
-        """One more, claimed."""
+        """One more, claimed; also one whose lease was lost, and that somebody has given back since."""
         claim = carriage.claim
+        if (former := self._all.get(claim.delivery_id)) is not None:
+            former.lose()
+            self._lines[former.claim.transport].leave_out(former)
+            self.drop([former.claim])
         self._all[claim.delivery_id] = carriage
         self.size += claim.letter.size
         line = self._lines[claim.transport]
@@ -228,7 +243,9 @@ class Hand:
     def drop(self, claims: Sequence[Claim]) -> None:
         """These are over, or somebody else's again."""
         for claim in claims:
-            if self._all.pop(claim.delivery_id, None) is not None:
+            held = self._all.get(claim.delivery_id)
+            if held is not None and held.claim.token == claim.token:
+                del self._all[claim.delivery_id]
                 self.size -= claim.letter.size
 
     def clear(self) -> None:

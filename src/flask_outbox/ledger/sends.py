@@ -113,6 +113,13 @@ def _recipient_rows(letter: Letter, now: int) -> list[Row]:
     ]
 
 
+def is_single(entries: Iterable[Entry]) -> bool:
+    """Whether it is one statement that stores them, in a dialect that stores letters at once."""
+    return all(
+        entry.key is None and entry.place is None and not entry.letter.tags for entry in entries
+    ) and not any(part for entry in entries for part in entry.letter.parts())
+
+
 def store(line: Line, sql: Statements, entries: Sequence[Entry], env: str, now: int) -> list[str]:
     """Insert letters.
 

@@ -119,7 +119,7 @@ class Store(ByHand):
         :raises MessageError: a key was used for another content.
         """
         entries = self._entries(batch, now)
-        with self.database.direct(durable=True) as line:
+        with self.database.direct(durable=True, alone=sends.is_single(entries)) as line:
             return sends.store(line, statements_for(line.dialect), entries, self.env, millis(now))
 
     def enqueue(
@@ -164,6 +164,7 @@ class Store(ByHand):
         *,
         now: float,
         lease: float,
+        begin: float = 0.0,
         budget: int = BUDGET,
         one_always: bool = True,
         tell: Callable[[Sequence[Ended]], None] | None = None,
@@ -175,6 +176,7 @@ class Store(ByHand):
         What has expired meanwhile ends here, and so does what may have been sent and must not be sent twice.
 
         :param lease: seconds after which they are due again, unless extended.
+        :param begin: where the agenda says that the lane begins; nothing that was due before is looked for.
         :param budget: bytes of letters after which no more are taken.
         :param one_always: whether the first one is taken however large it is.
         :param tell: told of those that ended here, once that is committed.
@@ -199,7 +201,7 @@ class Store(ByHand):
                     "limit": limit,
                 }
                 if letters is None:
-                    due = sql.candidates(line, **asked)
+                    due = sql.candidates(line, begin=millis(begin), **asked)
                 else:
                     due = sql.candidates_among(line, rows=rows_of(letters), **asked)
                 if found := list(claims.within(list(due), budget, one_always=one_always)):

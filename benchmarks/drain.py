@@ -68,7 +68,7 @@ def _post_office(count: int) -> float:
 def _celery(count: int) -> float:
     """A worker of Celery does not end when its queue is empty: its time is from the first message to the last."""
     with folder() as room, Sink(room, counting=True) as sink, redis(room) as url:
-        environment = {"BENCH_REDIS": url, "BENCH_PORT": str(sink.port)}
+        environment = {"BENCH_BROKER": url, "BENCH_PORT": str(sink.port)}
         finished(["-m", "benchmarks.with_celery", str(count)], environment)
         command = ["-m", "celery", "-A", "benchmarks.with_celery", "worker", "-c", "2"]
         with running(command, environment, room / "celery.log"):

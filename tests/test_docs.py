@@ -11,6 +11,7 @@ A page's blocks run in their order and share their names, beginning with the qui
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -155,11 +156,15 @@ def _steady(text: str) -> str:
 
 @contextmanager
 def _undone(folder: Path) -> Iterator[None]:
-    """What the hidden code of a page does to this process is for that page: variables, the path, its own modules."""
+    """What the hidden code of a page does to this process is for that page: variables, path, modules, the log."""
     variables, path = dict(os.environ), list(sys.path)
+    log = logging.getLogger()
+    level, handlers = log.level, list(log.handlers)
     try:
         yield
     finally:
+        log.setLevel(level)
+        log.handlers[:] = handlers
         os.environ.clear()
         os.environ.update(variables)
         sys.path[:] = path

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from delivery.conftest import letter
+from flask_outbox.delivery import claiming
 from flask_outbox.delivery.claiming import FAIR, Claimer
 from flask_outbox.delivery.hand import Room, Share
 from flask_outbox.ledger.store import Claim, Store
@@ -153,3 +154,21 @@ def test_a_lane_that_is_full_of_connections_is_not_taken_for_a_letter_too_large(
     room.empty = False
     assert claimer.claim(room, inf) == ([], inf)
     assert not room.full
+
+
+# -- a database that hangs -------------------------------------------------------------------------------------
+
+
+def test_a_look_that_had_to_wait_takes_nothing_whose_lease_ran_when_it_was_to_be_made(
+    store: Store, claimer: Claimer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the worker's own, which could not extend it meanwhile."""
+    fill(store, 1, 2)
+    (own,) = store.claim("default", 1, 1, now=NOW, lease=30.0)
+    room = a_room(8)
+    monkeypatch.setattr(store, "now", lambda: NOW + 60)
+    monkeypatch.setattr(claiming, "boot_clock", lambda: room.since + 60)
+    (other,) = look(claimer, room)
+    assert other.delivery_id != own.delivery_id
+    monkeypatch.setattr(claiming, "boot_clock", lambda: room.since)
+    assert own.delivery_id in {one.delivery_id for one in look(claimer, room)}

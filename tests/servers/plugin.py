@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -76,11 +77,12 @@ def require(name: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them."""
+    """Servers live where a user's PATH does not look, or where ``./dev test`` unpacked them; so may our Python."""
     private = Path(config.rootpath, ".servers/bin")
     # Debian keeps several versions of PostgreSQL beside each other.
     databases = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version)[-1:]
-    places = [os.environ["PATH"], "/usr/sbin", *map(str, databases), str(private)]
+    ours = str(Path(sys.executable).parent)
+    places = [ours, os.environ["PATH"], "/usr/sbin", *map(str, databases), str(private)]
     os.environ["PATH"] = os.pathsep.join(places)
 
 

@@ -13,6 +13,9 @@ from .hand import Room
 #: Of so many looks each lower priority comes first in one, so that none of them starves.
 FAIR = 10
 
+#: Seconds that pass between two steps of a worker where nothing is wrong, at most.
+_PROMPT = 1.0
+
 #: Seconds within which a lane that is closed opens soon: who drains once waits for it.
 _SOON = 5.0
 
@@ -36,9 +39,10 @@ class Claimer:
         :param allowance: how many letters at most.
         :returns: the claims, and when the next of what is not due yet, or not open, is.
         """
-        # As of the moment at which the worker looked at what it has: its leases ran then, and may have ended since, where
-        # this had to wait for the database.
-        now = self._store.now() - (boot_clock() - room.since)
+        # The worker's own leases ran when it looked at what it has, but may have ended since where this had to wait for
+        # the database: then it is a look as of that moment.
+        waited = boot_clock() - room.since
+        now = self._store.now() - (waited if waited > _PROMPT else 0.0)
         claims: list[Claim] = []
         lanes = self._store.agenda(now)
         # When lanes open that have something due which there is room for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, Select, String, bindparam, select
+from sqlalchemy import BigInteger, Column, Integer, Select, String, bindparam, select
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 
 from ..rules.states import LIVE
@@ -21,12 +21,10 @@ class TaskStatements(Compiled):
 
         What PostgreSQL has not vacuumed lies at the lane's old beginning: ``begin`` spares passing over it.
         """
-        # The index ends with the id but for PostgreSQL, which would sort all that are due at the same moment.
-        ends = () if self.dialect.name == "postgresql" else (delivery.c.id,)
         return (
             _of_lane(_CLAIMED)
             .where(delivery.c.due >= bindparam("begin"))
-            .order_by(delivery.c.due, *ends)
+            .order_by(*self._in_turn())
             .limit(bindparam("limit", type_=Integer))
             .with_for_update(skip_locked=True)
         )
@@ -60,7 +58,13 @@ class TaskStatements(Compiled):
     def head(self) -> ClauseElement:
         """The first due deliveries of a lane, nobody's to keep."""
         wanted = "id letter_id due created"
-        return _of_lane(wanted).order_by(delivery.c.due).limit(bindparam("limit", type_=Integer))
+        few = bindparam("limit", type_=Integer)
+        return _of_lane(wanted).order_by(*self._in_turn()).limit(few)
+
+    def _in_turn(self) -> list[Column[int]]:
+        # The index ends with the id but for PostgreSQL, which would sort all that are due at the same moment.
+        ends = [] if self.dialect.name == "postgresql" else [delivery.c.id]
+        return [delivery.c.due, *ends]
 
     @compiled
     def relays(self) -> ClauseElement:

@@ -39,7 +39,7 @@ class Scale:
     drained: int = 5_000
     workers: tuple[int, ...] = (1, 2, 4)
     queues: int = 99
-    queued: int = 3_000
+    queued: int = 5_000
     drained_by_peers: int = 1_000
     stored: int = 10_000
     requests: int = 3_000
@@ -59,7 +59,7 @@ QUICK = Scale(
     far_rounds=2,
     drains=2,
     drained=2_000,
-    queued=1_000,
+    queued=2_000,
     drained_by_peers=500,
     stored=5_000,
     requests=1_500,

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 
 #: The ways to treat a message, each with its name and what it means.
 MODES = {
@@ -142,7 +143,8 @@ class Spool:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    # Its own name each time: two requests may write the same file at the same moment.
+    part = path.with_name(f"{path.name}.{token_hex(4)}.part")
     part.write_bytes(data)
     part.replace(path)
 

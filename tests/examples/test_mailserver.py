@@ -269,7 +269,9 @@ def test_faults_that_make_no_sense_are_reported_once_and_mean_ok(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
     running = start(tmp_path)
-    (tmp_path / "faults.json").write_text(text)
+    # At once, as the demo does it: the server looks again and again.
+    (tmp_path / "written").write_text(text)
+    (tmp_path / "written").replace(tmp_path / "faults.json")
     with closing(running.connect()) as smtp:
         smtp.send_message(message("<1@test>"))
         smtp.send_message(message("<2@test>"))

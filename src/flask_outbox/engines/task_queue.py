@@ -113,8 +113,9 @@ class TaskQueue(ABC):
     #: What ``MAIL_ENGINE`` calls it, for people.
     name: ClassVar[str] = ""
 
-    #: Seconds between two tasks, in which letters are gathered: about what a task costs. The first is not kept waiting.
-    gather: ClassVar[float] = 0.01
+    #: Seconds between two tasks, in which letters are gathered: a task costs a queue more than a mail costs the server.
+    #: The first is not kept waiting.
+    gather: ClassVar[float] = 0.05
 
     def __init__(self, host: Host, find: Callable[[], Any], options: TaskOptions) -> None:
         self.host = host
@@ -125,7 +126,8 @@ class TaskQueue(ABC):
     def publish(self, ids: Sequence[str], priority: int) -> None:
         """Put a task on the queue that calls :func:`flask_outbox.tasks.deliver` with those ids, and return.
 
-        Called by one thread at a time, but not always by the same; not by those that serve requests.
+        The thread that tells of what is stored calls it, and that of a relay may at the same time; none that serves
+        requests does.
 
         :param priority: 0 high, 1 normal, 2 low.
         :raises Exception: the broker did not take it; whatever its client raises. It is tried again.
